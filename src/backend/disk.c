@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Raw files and block devices, through the loop's io_uring.
+ *
+ * Two descriptors are kept for a disk: one with O_DIRECT, where the file offers it, and one without.
+ * A request goes straight to the device when its offset, length and memory are aligned as the file
+ * asks; any other takes the page cache, which Linux keeps coherent with direct I/O on the same file.
+ * A flush covers both, as fdatasync() speaks of the file and not of the descriptor.
+ */
+#include "backend/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+struct raw_disk {
+	struct disk disk;
+	char *path;
+	int fd;		/* through the page cache */
+	int direct_fd;	/* O_DIRECT, or -1 */
+	uint32_t mem_align; /* of memory for direct I/O, bytes */
+	uint32_t offset_align; /* of offset and length for direct I/O, bytes */
+
+	struct loop *loop;
+	int source;
+	int file; /* fixed files */
+	int direct_file;
+	struct disk_io **slots; /* in flight, by slot */
+	unsigned int nslots;
+	struct ratelimit failures;
+};
+
+static const char *const op_names[] = {
+	[DISK_READ] = "read",
+	[DISK_WRITE] = "write",
+	[DISK_FLUSH] = "flush",
+	[DISK_DISCARD] = "discard",
+	[DISK_WRITE_ZEROES] = "write-zeroes",
+	[DISK_UNMAP_ZEROES] = "write-zeroes",
+};
+
+static bool is_aligned(const struct raw_disk *d, const struct disk_io *io)
+{
+	if ((io->offset | io->len) & (d->offset_align - 1))
+		return false;
+	for (unsigned int i = 0; i < io->niov; i++) {
+		if ((uintptr_t)io->iov[i].iov_base & (d->mem_align - 1))
+			return false;
+		/* A segment that ends askew leaves the next one askew on the medium. */
+		if (io->iov[i].iov_len & (d->offset_align - 1))
+			return false;
+	}
+	return true;
+}
+
+static void prep_transfer(const struct raw_disk *d, struct io_uring_sqe *sqe,
+			  const struct disk_io *io)
+{
+	bool direct = d->direct_fd >= 0 && is_aligned(d, io);
+	int file = direct ? d->direct_file : d->file;
+
+	if (io->op == DISK_READ)
+		io_uring_prep_readv2(sqe, file, io->iov, io->niov, io->offset, 0);
+	else
+		io_uring_prep_writev2(sqe, file, io->iov, io->niov, io->offset,
+				      io->durable ? RWF_DSYNC : 0);
+}
+
+static void submit(struct raw_disk *d, struct disk_io *io)
+{
+	struct io_uring_sqe *sqe = loop_sqe(d->loop);
+	int mode = FALLOC_FL_KEEP_SIZE;
+
+	switch (io->op) {
+	case DISK_READ:
+	case DISK_WRITE:
+		prep_transfer(d, sqe, io);
+		break;
+	case DISK_FLUSH:
+		io_uring_prep_fsync(sqe, d->file, IORING_FSYNC_DATASYNC);
+		break;
+	case DISK_DISCARD:
+	case DISK_UNMAP_ZEROES:
+		io_uring_prep_fallocate(sqe, d->file, mode | FALLOC_FL_PUNCH_HOLE,
+					(off_t)io->offset, (off_t)io->len);
+		break;
+	case DISK_WRITE_ZEROES:
+		io_uring_prep_fallocate(sqe, d->file, mode | FALLOC_FL_ZERO_RANGE,
+					(off_t)io->offset, (off_t)io->len);
+		break;
+	}
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	loop_tag(sqe, d->source, 0, io->slot, 0);
+}
+
+/* Drop the first @n bytes, which have been transferred, from the request. */
+static void consume(struct disk_io *io, size_t n)
+{
+	io->offset += n;
+	io->len -= n;
+	while (n && io->niov) {
+		size_t part = n < io->iov->iov_len ? n : io->iov->iov_len;
+
+		io->iov->iov_base = (uint8_t *)io->iov->iov_base + part;
+		io->iov->iov_len -= part;
+		n -= part;
+		if (!io->iov->iov_len) {
+			io->iov++;
+			io->niov--;
+		}
+	}
+}
+
+static void finish(struct raw_disk *d, struct disk_io *io, int result)
+{
+	d->slots[io->slot] = NULL;
+	if (result < 0)
+		log_limited(&d->failures, "disk %s: %s at byte %llu failed: %s", d->path,
+			    op_names[io->op], (unsigned long long)io->offset, strerror(-result));
+	io->done(io, result);
+}
+
+static void handle_completion(void *ctx, const struct loop_event *ev)
+{
+	struct raw_disk *d = ctx;
+	struct disk_io *io = ev->index < d->nslots ? d->slots[ev->index] : NULL;
+
+	if (!io)
+		return;
+	if (ev->res == -EINTR || ev->res == -EAGAIN) {
+		submit(d, io);
+		return;
+	}
+	if (ev->res < 0 || (io->op != DISK_READ && io->op != DISK_WRITE)) {
+		finish(d, io, ev->res < 0 ? ev->res : 0);
+		return;
+	}
+	/* Zero bytes: the file has become shorter than the disk, or its file system is full. */
+	if (ev->res == 0 && io->len) {
+		finish(d, io, io->op == DISK_READ ? -EIO : -ENOSPC);
+		return;
+	}
+	consume(io, (size_t)ev->res);
+	if (io->len)
+		submit(d, io);
+	else
+		finish(d, io, 0);
+}
+
+static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots)
+{
+	struct raw_disk *d = (struct raw_disk *)disk;
+
+	d->slots = calloc(nslots, sizeof(struct disk_io *));
+	if (!d->slots)
+		return -ENOMEM;
+	d->nslots = nslots;
+	d->loop = loop;
+	d->source = loop_add_source(loop, handle_completion, d);
+	d->file = loop_add_file(loop, d->fd);
+	d->direct_file = d->direct_fd >= 0 ? loop_add_file(loop, d->direct_fd) : d->file;
+	if (d->source < 0)
+		return d->source;
+	if (d->file < 0)
+		return d->file;
+	return d->direct_file < 0 ? d->direct_file : 0;
+}
+
+static void raw_submit(struct disk *disk, struct disk_io *io)
+{
+	struct raw_disk *d = (struct raw_disk *)disk;
+
+	d->slots[io->slot] = io;
+	submit(d, io);
+}
+
+static void raw_free(struct disk *disk)
+{
+	struct raw_disk *d = (struct raw_disk *)disk;
+
+	if (d->direct_fd >= 0)
+		close(d->direct_fd);
+	if (d->fd >= 0)
+		close(d->fd);
+	free(d->slots);
+	free(d->path);
+	free(d);
+}
+
+static const struct disk_ops raw_ops = {
+	.attach = raw_attach,
+	.submit = raw_submit,
+	.free = raw_free,
+};
+
+static bool is_power_of_two(uint32_t v)
+{
+	return v && !(v & (v - 1));
+}
+
+/* What the file asks of direct I/O: statx() knows since Linux 6.1, the block size before that. */
+static void find_alignment(struct raw_disk *d)
+{
+	struct statx stx;
+
+	d->mem_align = 512;
+	d->offset_align = d->disk.block_size < 512 ? 512 : d->disk.block_size;
+#ifdef STATX_DIOALIGN
+	if (!syscall(SYS_statx, d->direct_fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) &&
+	    stx.stx_mask & STATX_DIOALIGN && is_power_of_two(stx.stx_dio_mem_align) &&
+	    is_power_of_two(stx.stx_dio_offset_align)) {
+		d->mem_align = stx.stx_dio_mem_align;
+		d->offset_align = stx.stx_dio_offset_align;
+	}
+#else
+	(void)stx;
+	(void)is_power_of_two;
+#endif
+}
+
+static int open_direct(struct raw_disk *d, const struct disk_config *cfg, int flags,
+		       struct error *err)
+{
+	d->direct_fd = -1;
+	if (cfg->direct == DISK_DIRECT_OFF)
+		return 0;
+	d->direct_fd = open(cfg->path, flags | O_DIRECT | O_CLOEXEC);
+	if (d->direct_fd >= 0) {
+		find_alignment(d);
+		return 0;
+	}
+	if (cfg->direct == DISK_DIRECT_ON)
+		return error_set(err, errno,
+				 "disk %s: its file system does not take direct I/O (%s): "
+				 "leave direct=on out or put the image elsewhere",
+				 cfg->path, strerror(errno));
+	return 0;
+}
+
+/* Reads the first number of a sysfs file of the block device; 0 where there is none. */
+static unsigned long long block_limit(dev_t dev, const char *name)
+{
+	char path[128], text[32] = "";
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/queue/%s", major(dev), minor(dev), name);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		return 0;
+	return strtoull(text, NULL, 10);
+}
+
+static int probe_block_device(struct raw_disk *d, dev_t dev)
+{
+	int logical = 512;
+	unsigned int physical = 512;
+
+	if (ioctl(d->fd, BLKGETSIZE64, &d->disk.capacity) || ioctl(d->fd, BLKSSZGET, &logical))
+		return -errno;
+	if (!ioctl(d->fd, BLKPBSZGET, &physical))
+		d->disk.physical_size = physical;
+	d->disk.block_size = (uint32_t)logical;
+	d->disk.can_discard = block_limit(dev, "discard_max_bytes") > 0;
+	d->disk.can_write_zeroes = block_limit(dev, "write_zeroes_max_bytes") > 0;
+	return 0;
+}
+
+/* Whether the file's file system does @mode, tried past the end, where it changes nothing. */
+static bool can_fallocate(const struct raw_disk *d, int mode)
+{
+	return !fallocate(d->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)(d->disk.capacity + 4096) & ~4095,
+			  4096);
+}
+
+static int probe_file(struct raw_disk *d, off_t size)
+{
+	d->disk.capacity = (uint64_t)size;
+	d->disk.block_size = 512;
+	d->disk.physical_size = 4096;
+	if (!d->disk.read_only) {
+		d->disk.can_discard = can_fallocate(d, FALLOC_FL_PUNCH_HOLE);
+		d->disk.can_write_zeroes = d->disk.can_discard && can_fallocate(d, FALLOC_FL_ZERO_RANGE);
+	}
+	return 0;
+}
+
+static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(d->fd, &st))
+		return error_set(err, errno, "disk %s: %s", cfg->path, strerror(errno));
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return error_set(err, EINVAL, "disk %s is neither a regular file nor a block device",
+				 cfg->path);
+	int ret = S_ISBLK(st.st_mode) ? probe_block_device(d, st.st_rdev) :
+					probe_file(d, st.st_size);
+	if (ret)
+		return error_set(err, -ret, "disk %s: cannot find its size: %s", cfg->path,
+				 strerror(-ret));
+	if (d->disk.capacity < 512)
+		return error_set(err, EINVAL,
+				 "disk %s is empty: a disk needs at least one sector of 512 bytes",
+				 cfg->path);
+	return 0;
+}
+
+int disk_open(const struct disk_config *cfg, struct disk **out, struct error *err)
+{
+	int flags = cfg->read_only ? O_RDONLY : O_RDWR;
+	struct raw_disk *d = calloc(1, sizeof(*d));
+	int ret;
+
+	if (!d)
+		return error_set(err, ENOMEM, "disk %s: out of memory", cfg->path);
+	d->disk.ops = &raw_ops;
+	d->disk.read_only = cfg->read_only;
+	d->direct_fd = -1;
+	d->path = strdup(cfg->path);
+	/* O_NONBLOCK: opening a fifo by mistake must not hang. Regular files do not mind. */
+	d->fd = open(cfg->path, flags | O_CLOEXEC | O_NONBLOCK);
+	if (!d->path || d->fd < 0) {
+		ret = error_set(err, errno, "cannot open disk %s for %s: %s", cfg->path,
+				cfg->read_only ? "reading" : "writing", strerror(errno));
+		goto fail;
+	}
+	ret = probe(d, cfg, err);
+	if (ret)
+		goto fail;
+	if (flock(d->fd, (cfg->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB)) {
+		ret = error_set(err, errno,
+				"disk %s is in use by another program: stop that one first, or "
+				"attach the disk read-only to both",
+				cfg->path);
+		goto fail;
+	}
+	fcntl(d->fd, F_SETFL, flags);
+	ret = open_direct(d, cfg, flags, err);
+	if (ret)
+		goto fail;
+	*out = &d->disk;
+	return 0;
+
+fail:
+	raw_free(&d->disk);
+	return ret;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "config/config.h"
+
+/*
+ * The host half of a disk. A device model hands over requests in terms of bytes and host memory and
+ * gets each back once, through its @done; it never sees a file. A backend never sees a ring.
+ */
+enum disk_op {
+	DISK_READ,
+	DISK_WRITE,
+	DISK_FLUSH,	   /* completes when everything completed before survives a power loss */
+	DISK_DISCARD,	   /* the range may read as zeroes and its space be freed */
+	DISK_WRITE_ZEROES, /* the range reads as zeroes; its space is kept */
+	DISK_UNMAP_ZEROES, /* the range reads as zeroes; its space may be freed */
+};
+
+struct disk_io {
+	enum disk_op op;
+	bool durable;	     /* DISK_WRITE: complete only when it survives a power loss */
+	uint16_t slot;	     /* the submitter's number for it, unique while in flight */
+	uint64_t offset;     /* bytes */
+	uint64_t len;	     /* bytes; for reads and writes the sum of the segments */
+	struct iovec *iov;   /* consumed by the backend */
+	unsigned int niov;
+	void (*done)(struct disk_io *io, int result); /* 0 or negative errno; loop thread */
+};
+
+struct disk;
+
+struct disk_ops {
+	/*
+	 * Be served by @loop, with slots below @nslots. Once, before the first submit.
+	 * Returns 0 or negative errno.
+	 */
+	int (*attach)(struct disk *disk, struct loop *loop, unsigned int nslots);
+	/* Start @io. Range and alignment to block_size were checked by the caller. */
+	void (*submit)(struct disk *disk, struct disk_io *io);
+	void (*free)(struct disk *disk);
+};
+
+struct disk {
+	const struct disk_ops *ops;
+	uint64_t capacity;   /* bytes */
+	uint32_t block_size; /* logical, bytes */
+	uint32_t physical_size; /* bytes of a physical block; a hint */
+	bool read_only;
+	bool can_discard;
+	bool can_write_zeroes;
+};
+
+/*
+ * Open the raw image or block device of @cfg and lock it: shared where read-only, else exclusive.
+ * On success *@out is owned by the caller, freed with (*out)->ops->free(). Returns 0, or negative
+ * errno with the sentence in @err.
+ */
+int disk_open(const struct disk_config *cfg, struct disk **out, struct error *err);

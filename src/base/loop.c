@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/loop.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define SOURCES_MAX 64
+#define FILES_MAX   256
+#define NOBODY	    UINT64_MAX /* a tag whose source is past the end of any table */
+
+struct loop_call {
+	struct loop *loop;
+	struct loop_call *next;
+	loop_call_fn *fn;
+	void *ctx;
+	bool started;
+	bool done;
+	int result;
+};
+
+struct loop {
+	struct io_uring ring;
+	struct {
+		loop_handler *handler;
+		void *ctx;
+	} sources[SOURCES_MAX];
+	int nsources;
+	int nfiles;
+	uint64_t event_count; /* where eventfd reads put a number nobody needs */
+
+	int wake_fd; /* signalled by loop_call() and loop_stop() */
+	int wake_file;
+	int wake_source;
+	atomic_bool stopping;
+
+	pthread_mutex_t lock; /* the calls, and ended */
+	pthread_cond_t call_done;
+	struct loop_call *calls;
+	bool ended;
+};
+
+static const uint64_t event_one = 1;
+
+/* user_data: source 8 | op 8 | index 16 | generation 24 | 8 unused */
+void loop_tag(struct io_uring_sqe *sqe, int source, uint8_t op, uint16_t index, uint32_t generation)
+{
+	sqe->user_data = (uint64_t)(uint8_t)source << 56 | (uint64_t)op << 48 |
+			 (uint64_t)index << 32 | (generation & LOOP_GENERATION_MASK);
+}
+
+static void run_calls(struct loop *loop)
+{
+	for (;;) {
+		struct loop_call *call;
+
+		pthread_mutex_lock(&loop->lock);
+		for (call = loop->calls; call && call->started; call = call->next)
+			;
+		if (call)
+			call->started = true;
+		pthread_mutex_unlock(&loop->lock);
+		if (!call)
+			return;
+		call->fn(call->ctx, call);
+	}
+}
+
+static void handle_wake(void *ctx, const struct loop_event *ev)
+{
+	struct loop *loop = ctx;
+
+	(void)ev;
+	loop_wait_event(loop, loop->wake_file, loop->wake_source, 0, 0, 0);
+	run_calls(loop);
+}
+
+/*
+ * One thread submits and reaps, and completions may wait until it asks for them: with these flags
+ * the kernel interrupts nobody. Kernels before 6.1 do not know them and do without.
+ */
+static int init_ring(struct io_uring *ring, unsigned int entries)
+{
+	int ret = io_uring_queue_init(entries, ring,
+				      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+
+	if (ret == -EINVAL)
+		ret = io_uring_queue_init(entries, ring, 0);
+	return ret;
+}
+
+static int init_files(struct io_uring *ring)
+{
+	int none[FILES_MAX];
+
+	for (int i = 0; i < FILES_MAX; i++)
+		none[i] = -1;
+	return io_uring_register_files(ring, none, FILES_MAX);
+}
+
+int loop_new(struct loop **out, unsigned int entries)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int ret;
+
+	if (!loop)
+		return -ENOMEM;
+	ret = init_ring(&loop->ring, entries);
+	if (ret)
+		goto free_loop;
+	ret = init_files(&loop->ring);
+	if (ret)
+		goto exit_ring;
+	loop->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (loop->wake_fd < 0) {
+		ret = -errno;
+		goto exit_ring;
+	}
+	pthread_mutex_init(&loop->lock, NULL);
+	pthread_cond_init(&loop->call_done, NULL);
+	loop->wake_file = loop_add_file(loop, loop->wake_fd);
+	if (loop->wake_file < 0) {
+		ret = loop->wake_file;
+		goto close_wake;
+	}
+	loop->wake_source = loop_add_source(loop, handle_wake, loop);
+	loop_wait_event(loop, loop->wake_file, loop->wake_source, 0, 0, 0);
+	*out = loop;
+	return 0;
+
+close_wake:
+	close(loop->wake_fd);
+	pthread_mutex_destroy(&loop->lock);
+	pthread_cond_destroy(&loop->call_done);
+exit_ring:
+	io_uring_queue_exit(&loop->ring);
+free_loop:
+	free(loop);
+	return ret;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	io_uring_queue_exit(&loop->ring);
+	close(loop->wake_fd);
+	pthread_mutex_destroy(&loop->lock);
+	pthread_cond_destroy(&loop->call_done);
+	free(loop);
+}
+
+int loop_add_source(struct loop *loop, loop_handler *handler, void *ctx)
+{
+	if (loop->nsources == SOURCES_MAX)
+		return -ENOSPC;
+	loop->sources[loop->nsources].handler = handler;
+	loop->sources[loop->nsources].ctx = ctx;
+	return loop->nsources++;
+}
+
+int loop_add_file(struct loop *loop, int fd)
+{
+	if (loop->nfiles == FILES_MAX)
+		return -ENOSPC;
+	int ret = io_uring_register_files_update(&loop->ring, (unsigned int)loop->nfiles, &fd, 1);
+	if (ret < 0)
+		return ret;
+	return loop->nfiles++;
+}
+
+struct io_uring_sqe *loop_sqe(struct loop *loop)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
+
+	while (!sqe) {
+		io_uring_submit(&loop->ring);
+		sqe = io_uring_get_sqe(&loop->ring);
+	}
+	return sqe;
+}
+
+void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16_t index,
+		     uint32_t generation)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_read(sqe, file, &loop->event_count, sizeof(loop->event_count), 0);
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	loop_tag(sqe, source, op, index, generation);
+}
+
+void loop_signal(struct loop *loop, int file)
+{
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_write(sqe, file, &event_one, sizeof(event_one), 0);
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS);
+	sqe->user_data = NOBODY; /* a failed write completes all the same */
+}
+
+static void dispatch(struct loop *loop, const struct io_uring_cqe *cqe)
+{
+	uint64_t tag = cqe->user_data;
+	unsigned int source = (unsigned int)(tag >> 56);
+	struct loop_event ev = {
+		.op = (uint8_t)(tag >> 48),
+		.index = (uint16_t)(tag >> 32),
+		.generation = (uint32_t)tag & LOOP_GENERATION_MASK,
+		.res = cqe->res,
+		.flags = cqe->flags,
+	};
+
+	if (source < (unsigned int)loop->nsources)
+		loop->sources[source].handler(loop->sources[source].ctx, &ev);
+}
+
+int loop_run_once(struct loop *loop)
+{
+	int ret = io_uring_submit_and_wait(&loop->ring, 1);
+
+	if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
+		return ret;
+
+	struct io_uring_cqe *cqe;
+	/* Handlers only prepare submissions, so this ends with what had completed by now. */
+	while (!io_uring_peek_cqe(&loop->ring, &cqe)) {
+		struct io_uring_cqe copy = { .user_data = cqe->user_data,
+					     .res = cqe->res,
+					     .flags = cqe->flags };
+
+		io_uring_cqe_seen(&loop->ring, cqe);
+		dispatch(loop, &copy);
+	}
+	return 0;
+}
+
+/* From here on nobody will serve a call: let go of everyone who waits for one. */
+static void cancel_calls(struct loop *loop)
+{
+	pthread_mutex_lock(&loop->lock);
+	loop->ended = true;
+	for (struct loop_call *call = loop->calls; call; call = call->next) {
+		call->result = -ECANCELED;
+		call->done = true;
+	}
+	loop->calls = NULL;
+	pthread_cond_broadcast(&loop->call_done);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+int loop_run(struct loop *loop)
+{
+	int ret = 0;
+
+	while (!ret && !atomic_load(&loop->stopping))
+		ret = loop_run_once(loop);
+	cancel_calls(loop);
+	return ret;
+}
+
+static void wake(struct loop *loop)
+{
+	ssize_t ret = write(loop->wake_fd, &event_one, sizeof(event_one));
+
+	(void)ret; /* fails only when the counter is full: then the wake-up is on its way */
+}
+
+void loop_stop(struct loop *loop)
+{
+	atomic_store(&loop->stopping, true);
+	wake(loop);
+}
+
+int loop_call(struct loop *loop, loop_call_fn *fn, void *ctx)
+{
+	struct loop_call call = { .loop = loop, .fn = fn, .ctx = ctx };
+	struct loop_call **tail;
+
+	pthread_mutex_lock(&loop->lock);
+	if (loop->ended) {
+		pthread_mutex_unlock(&loop->lock);
+		return -ECANCELED;
+	}
+	for (tail = &loop->calls; *tail; tail = &(*tail)->next)
+		;
+	*tail = &call;
+	wake(loop);
+	while (!call.done)
+		pthread_cond_wait(&loop->call_done, &loop->lock);
+	pthread_mutex_unlock(&loop->lock);
+	return call.result;
+}
+
+void loop_call_done(struct loop_call *call)
+{
+	struct loop *loop = call->loop;
+
+	pthread_mutex_lock(&loop->lock);
+	for (struct loop_call **p = &loop->calls; *p; p = &(*p)->next) {
+		if (*p != call)
+			continue;
+		*p = call->next;
+		call->done = true;
+		pthread_cond_broadcast(&loop->call_done);
+		break;
+	}
+	pthread_mutex_unlock(&loop->lock);
+}

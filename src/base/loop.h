@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * The event loop of a monitor thread, which *is* an io_uring: disk requests, guest kicks (eventfd
+ * reads), interrupts (eventfd writes), sockets and timers are all submissions on one ring, and one
+ * io_uring_enter() both submits what the last batch of completions asked for and waits for more.
+ *
+ * A submission is tagged with a 64-bit user_data made of numbers only:
+ *
+ *   source      who submitted it: an index into the loop's table of sources
+ *   op          what it was; the source has one visible switch over its own ops
+ *   index       which request, queue or connection of the source
+ *   generation  the source's generation when it was submitted, so that a completion that arrives
+ *               after the request's slot was given to somebody else is seen as late and dropped
+ *
+ * Never a pointer: a late completion can then at worst be ignored.
+ *
+ * All functions but loop_call() and loop_stop() belong to the thread that made the loop.
+ */
+struct loop;
+
+struct loop_event {
+	uint8_t op;
+	uint16_t index;
+	uint32_t generation; /* low 24 bits are kept */
+	int32_t res;	     /* the operation's result, or negative errno */
+	uint32_t flags;	     /* IORING_CQE_F_* */
+};
+
+typedef void loop_handler(void *ctx, const struct loop_event *ev);
+
+#define LOOP_GENERATION_MASK 0xffffffu
+
+/*
+ * Make a loop whose ring has @entries submission slots. On success *@out is owned by the caller.
+ * Returns 0 or negative errno (-ENOSYS or -EPERM where the host forbids io_uring).
+ */
+int loop_new(struct loop **out, unsigned int entries);
+void loop_free(struct loop *loop);
+
+/*
+ * Enter @handler(@ctx) into the table of sources. Returns the source's number (>= 0), or -ENOSPC.
+ * A source stays for the life of the loop.
+ */
+int loop_add_source(struct loop *loop, loop_handler *handler, void *ctx);
+
+/*
+ * Register @fd with the ring, so that its operations need no descriptor look-up. Returns the fixed
+ * file's number, for use with IOSQE_FIXED_FILE, or negative errno. The loop does not own @fd.
+ */
+int loop_add_file(struct loop *loop, int fd);
+
+/*
+ * A free submission entry, tagged; the caller prepares it with io_uring_prep_*() BEFORE calling
+ * loop_tag(). Never NULL: a full submission queue is submitted first.
+ */
+struct io_uring_sqe *loop_sqe(struct loop *loop);
+void loop_tag(struct io_uring_sqe *sqe, int source, uint8_t op, uint16_t index,
+	      uint32_t generation);
+
+/*
+ * Wait for eventfd @file (a fixed file's number) to be signalled, once: completes with op/index at
+ * @source, having read the counter into loop-owned memory.
+ */
+void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16_t index,
+		     uint32_t generation);
+
+/* Signal eventfd @file (a fixed file's number), with the next batch; failures are not reported. */
+void loop_signal(struct loop *loop, int file);
+
+/* Run until loop_stop(). Returns 0, or the negative errno that broke the ring. */
+int loop_run(struct loop *loop);
+
+/* Handle what has completed and submit what is prepared, waiting for at most one completion. */
+int loop_run_once(struct loop *loop);
+
+/* End loop_run() after the batch under way. Any thread. */
+void loop_stop(struct loop *loop);
+
+/*
+ * Run @fn(@ctx, call) on the loop's thread and wait until loop_call_done() is called for it, by @fn
+ * itself or later (when requests in flight have been drained, say). Any thread but the loop's.
+ * Returns 0, or -ECANCELED when the loop ended first.
+ */
+struct loop_call;
+typedef void loop_call_fn(void *ctx, struct loop_call *call);
+int loop_call(struct loop *loop, loop_call_fn *fn, void *ctx);
+void loop_call_done(struct loop_call *call);

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "boot/boot.h"
+
+#include <asm/bootparam.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "boot/image.h"
+#include "boot/mptable.h"
+
+#define E820_RAM 1u
+
+#define PAGE        4096u
+#define HUGE_PAGE   (2ull << 20)
+#define PTE_PRESENT 0x1u
+#define PTE_WRITE   0x2u
+#define PTE_HUGE    0x80u
+#define PTES        512u
+#define MAPPED_GIB  4u
+
+#define CR0_PE          (1ull << 0)
+#define CR0_ET          (1ull << 4)
+#define CR0_PG          (1ull << 31)
+#define CR4_PAE         (1ull << 5)
+#define EFER_LME        (1ull << 8)
+#define EFER_LMA        (1ull << 10)
+#define RFLAGS_RESERVED 0x2u /* the bit that is always set */
+
+#define GDT_ENTRIES 4u
+#define GDT_CODE64  0x00af9b000000ffffull /* present, executable, readable, accessed, 64-bit */
+#define GDT_DATA    0x00cf93000000ffffull /* present, writable, accessed, flat */
+
+/* Boot protocol fields that are the loader's to invent: there is no setup code in between. */
+#define SETUP_BOOT_FLAG      0xaa55u
+#define SETUP_MAGIC          0x53726448u /* "HdrS" */
+#define SETUP_VERSION        0x20fu
+#define SETUP_LOADER_UNKNOWN 0xffu
+#define KERNEL_ALIGNMENT     0x1000000u
+
+#define SEED_SIZE 64u
+
+/* The tree first, page aligned, so that all of what Linux maps of it is usable. */
+#define FDT_NODE_GPA  BOOT_SETUP_DATA_GPA
+#define SEED_NODE_GPA (FDT_NODE_GPA + sizeof(struct setup_data) + BOOT_FDT_MAX)
+
+_Static_assert(sizeof(struct boot_params) == PAGE, "the zero page");
+_Static_assert(BOOT_PARAMS_GPA + PAGE < BOOT_STACK_GPA, "a stack of nearly a page");
+_Static_assert(BOOT_PAGE_TABLE_GPA + (2 + MAPPED_GIB) * PAGE <= BOOT_CMDLINE_GPA, "page tables");
+_Static_assert(BOOT_CMDLINE_GPA + BOOT_CMDLINE_MAX <= BOOT_SETUP_DATA_GPA, "command line");
+_Static_assert(SEED_NODE_GPA + sizeof(struct setup_data) + SEED_SIZE <= 0x9f000, "setup_data");
+
+static int gdt_write(const struct guest_mem *mem)
+{
+	static const uint64_t gdt[GDT_ENTRIES] = {
+		[BOOT_CODE_SELECTOR / 8] = GDT_CODE64,
+		[BOOT_DATA_SELECTOR / 8] = GDT_DATA,
+	};
+
+	return guest_mem_write(mem, gpa(BOOT_GDT_GPA), gdt, sizeof(gdt));
+}
+
+/* The low 4 GiB mapped to themselves; 1 GiB pages are not on every CPU. */
+static int page_tables_write(const struct guest_mem *mem)
+{
+	uint64_t(*table)[PTES] =
+		guest_mem_ptr(mem, gpa(BOOT_PAGE_TABLE_GPA), (2 + MAPPED_GIB) * PAGE);
+
+	if (!table)
+		return -EFAULT;
+	memset(table, 0, (2 + MAPPED_GIB) * PAGE);
+	table[0][0] = (BOOT_PAGE_TABLE_GPA + PAGE) | PTE_PRESENT | PTE_WRITE;
+	for (uint64_t g = 0; g < MAPPED_GIB; g++) {
+		table[1][g] = (BOOT_PAGE_TABLE_GPA + (2 + g) * PAGE) | PTE_PRESENT | PTE_WRITE;
+		for (uint64_t i = 0; i < PTES; i++)
+			table[2 + g][i] =
+				(g * PTES + i) * HUGE_PAGE | PTE_PRESENT | PTE_WRITE | PTE_HUGE;
+	}
+	return 0;
+}
+
+static void e820_add(struct boot_params *bp, uint64_t start, uint64_t end)
+{
+	bp->e820_table[bp->e820_entries++] = (struct boot_e820_entry){
+		.addr = start,
+		.size = end - start,
+		.type = E820_RAM,
+	};
+}
+
+static void e820_fill(struct boot_params *bp, const struct guest_mem *mem)
+{
+	e820_add(bp, 0, BOOT_EBDA_GPA);
+	e820_add(bp, BOOT_HIGH_GPA, mem->regions[0].size);
+	for (unsigned int i = 1; i < mem->nregions; i++)
+		e820_add(bp, mem->regions[i].gpa, mem->regions[i].gpa + mem->regions[i].size);
+}
+
+static int text_add(char *buf, size_t max, size_t *pos, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
+static int text_add(char *buf, size_t max, size_t *pos, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	int n = vsnprintf(buf + *pos, max - *pos, fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= max - *pos)
+		return -E2BIG;
+	*pos += (size_t)n;
+	return 0;
+}
+
+static int cmdline_write(const struct guest_mem *mem, const struct machine *m,
+			 const struct kernel_image *kernel, const char *cmdline, struct error *err)
+{
+	char buf[BOOT_CMDLINE_MAX];
+	size_t pos = 0, own;
+	int ret = 0;
+
+	if (!kernel->reads_device_tree) {
+		for (unsigned int i = 0; !ret && i < m->ndevices; i++) {
+			const struct machine_device *dev = &m->devices[i];
+
+			if (strcmp(dev->compatible, "virtio,mmio") || dev->irq < 0)
+				continue;
+			ret = text_add(buf, sizeof(buf), &pos, "virtio_mmio.device=%#x@%#llx:%d ",
+				       dev->size, (unsigned long long)dev->base, dev->irq);
+		}
+	}
+	own = pos;
+	if (!ret)
+		ret = text_add(buf, sizeof(buf), &pos, "%s", cmdline);
+	if (ret)
+		return error_set(err, E2BIG,
+				 "the kernel command line of %zu characters is too long: Linux "
+				 "takes %zu here",
+				 strlen(cmdline), sizeof(buf) - 1 - own);
+	return guest_mem_write(mem, gpa(BOOT_CMDLINE_GPA), buf, pos + 1);
+}
+
+static int fdt_node_write(const struct guest_mem *mem, const struct machine *m, struct error *err)
+{
+	struct setup_data node = { .next = SEED_NODE_GPA, .type = SETUP_DTB };
+	void *dst = guest_mem_ptr(mem, gpa(FDT_NODE_GPA + sizeof(node)), BOOT_FDT_MAX);
+	size_t len;
+
+	if (!dst)
+		return error_set(err, EFAULT, "the guest has no RAM for its device tree");
+	int ret = boot_build_fdt(m, dst, BOOT_FDT_MAX, &len, err);
+
+	if (ret)
+		return ret;
+	node.len = (uint32_t)len;
+	return guest_mem_write(mem, gpa(FDT_NODE_GPA), &node, sizeof(node));
+}
+
+static int seed_node_write(const struct guest_mem *mem, struct error *err)
+{
+	const struct setup_data node = { .type = SETUP_RNG_SEED, .len = SEED_SIZE };
+	uint8_t *dst = guest_mem_ptr(mem, gpa(SEED_NODE_GPA), sizeof(node) + SEED_SIZE);
+
+	if (!dst)
+		return error_set(err, EFAULT, "the guest has no RAM for its random seed");
+	memcpy(dst, &node, sizeof(node));
+	/* Up to 256 bytes come whole or not at all. */
+	if (getrandom(dst + sizeof(node), SEED_SIZE, 0) != SEED_SIZE)
+		return error_set(err, errno, "cannot get random bytes for the guest's seed: %s",
+				 strerror(errno));
+	return 0;
+}
+
+static int boot_params_write(const struct guest_mem *mem, const struct kernel_image *kernel,
+			     const struct initrd *initrd)
+{
+	struct boot_params bp = {
+		.hdr = {
+			.boot_flag = SETUP_BOOT_FLAG,
+			.header = SETUP_MAGIC,
+			.version = SETUP_VERSION,
+			.type_of_loader = SETUP_LOADER_UNKNOWN,
+			.loadflags = LOADED_HIGH | KEEP_SEGMENTS,
+			.cmd_line_ptr = BOOT_CMDLINE_GPA,
+			.cmdline_size = BOOT_CMDLINE_MAX - 1,
+			.ramdisk_image = (uint32_t)initrd->gpa,
+			.ramdisk_size = (uint32_t)initrd->size,
+			.initrd_addr_max = (uint32_t)(mem->regions[0].size - 1),
+			.kernel_alignment = KERNEL_ALIGNMENT,
+			.xloadflags = XLF_KERNEL_64 | XLF_CAN_BE_LOADED_ABOVE_4G,
+			.setup_data = kernel->reads_device_tree ? FDT_NODE_GPA : SEED_NODE_GPA,
+		},
+	};
+
+	e820_fill(&bp, mem);
+	return guest_mem_write(mem, gpa(BOOT_PARAMS_GPA), &bp, sizeof(bp));
+}
+
+int boot_write_machine(const struct guest_mem *mem, const struct machine *m,
+		       const struct kernel_image *kernel, const struct initrd *initrd,
+		       const char *cmdline, struct error *err)
+{
+	int ret;
+
+	if (m->cpus == 0 || m->cpus > BOOT_CPUS_MAX)
+		return error_set(err, EINVAL, "a guest has 1 to %u CPUs, not %u", BOOT_CPUS_MAX,
+				 m->cpus);
+	if (m->ndevices > MACHINE_DEVICES_MAX)
+		return error_set(err, EINVAL, "a guest has at most %u devices, not %u",
+				 MACHINE_DEVICES_MAX, m->ndevices);
+	ret = cmdline_write(mem, m, kernel, cmdline, err);
+	if (ret)
+		return ret;
+	ret = seed_node_write(mem, err);
+	if (ret)
+		return ret;
+	if (kernel->reads_device_tree) {
+		ret = fdt_node_write(mem, m, err);
+		if (ret)
+			return ret;
+	} else {
+		ret = mptable_write(mem, m);
+	}
+	if (!ret)
+		ret = gdt_write(mem);
+	if (!ret)
+		ret = page_tables_write(mem);
+	if (!ret)
+		ret = boot_params_write(mem, kernel, initrd);
+	if (ret)
+		return error_set(err, -ret, "cannot describe the machine in the guest's RAM: %s",
+				 strerror(-ret));
+	return 0;
+}
+
+void boot_cpu_state(const struct kernel_image *kernel, struct kvm_sregs *sregs,
+		    struct kvm_regs *regs)
+{
+	/* As in the GDT: what KVM is told here is what a reload of the selector would find. */
+	struct kvm_segment code = {
+		.selector = BOOT_CODE_SELECTOR,
+		.limit = 0xffffffff,
+		.type = 0xb,
+		.present = 1,
+		.s = 1,
+		.l = 1,
+		.g = 1,
+	};
+	struct kvm_segment data = {
+		.selector = BOOT_DATA_SELECTOR,
+		.limit = 0xffffffff,
+		.type = 0x3,
+		.present = 1,
+		.s = 1,
+		.db = 1,
+		.g = 1,
+	};
+
+	sregs->cs = code;
+	sregs->ds = sregs->es = sregs->fs = sregs->gs = sregs->ss = data;
+	sregs->gdt = (struct kvm_dtable){ .base = BOOT_GDT_GPA, .limit = GDT_ENTRIES * 8 - 1 };
+	sregs->idt = (struct kvm_dtable){ 0 };
+	sregs->cr0 = CR0_PE | CR0_ET | CR0_PG;
+	sregs->cr3 = BOOT_PAGE_TABLE_GPA;
+	sregs->cr4 = CR4_PAE;
+	sregs->efer = EFER_LME | EFER_LMA;
+
+	*regs = (struct kvm_regs){
+		.rip = kernel->entry,
+		.rsi = BOOT_PARAMS_GPA,
+		.rsp = BOOT_STACK_GPA,
+		.rbp = BOOT_STACK_GPA,
+		.rflags = RFLAGS_RESERVED,
+	};
+}

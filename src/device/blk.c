@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * virtio-blk (virtio 1.3, 5.2), guest half.
+ *
+ * The life of a request: a chain is popped into a slot; its header is copied out once and checked;
+ * the rest of the chain, as host memory, becomes a disk_io; when the disk is done the status byte is
+ * written and the chain pushed. There are as many slots as the queues have entries, so what a guest
+ * can have in flight is bounded by what it was offered.
+ *
+ * Every chain of legal shape gets an answer, be it an error. Only a chain in which no status byte
+ * can be placed is a fault.
+ */
+#include "device/blk.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem/cursor.h"
+
+#define QUEUE_SIZE 256
+#define SECTOR	   512u
+/* Data segments of a request: what a chain may have, less header and status. */
+#define SEG_MAX (VIRTQ_CHAIN_MAX - 2)
+/* Bytes that one discard or write-zeroes may cover. */
+#define RANGE_MAX (1ull << 31)
+
+struct blk_request {
+	struct disk_io io; /* first */
+	struct blk *blk;
+	uint16_t queue;
+	uint8_t *status; /* in guest memory */
+	uint32_t written; /* bytes of the chain's writable part, should it succeed */
+	struct virtq_chain chain;
+};
+
+struct blk {
+	struct virtio_device dev; /* first */
+	struct disk *disk;
+	struct virtio_blk_config config; /* little endian, constant */
+	char serial[VIRTIO_BLK_ID_BYTES];
+
+	struct blk_request **slots; /* allocated on first use, reused last-in first-out */
+	uint16_t *free_slots;
+	unsigned int nfree;
+	unsigned int nslots;
+	unsigned int in_flight;
+	struct loop_call *stopping;
+	bool signal_wanted[VIRTIO_QUEUES_MAX];
+	bool popping; /* completions within a kick are signalled once, at its end */
+};
+
+static bool has_feature(const struct blk *b, unsigned int bit)
+{
+	return b->dev.features & 1ull << bit;
+}
+
+static struct blk_request *request_get(struct blk *b)
+{
+	uint16_t slot = b->free_slots[b->nfree - 1];
+
+	if (!b->slots[slot]) {
+		b->slots[slot] = malloc(sizeof(struct blk_request));
+		if (!b->slots[slot])
+			return NULL;
+	}
+	b->nfree--;
+	b->slots[slot]->io.slot = slot;
+	return b->slots[slot];
+}
+
+static void request_put(struct blk *b, struct blk_request *r)
+{
+	b->free_slots[b->nfree++] = r->io.slot;
+}
+
+static void request_answer(struct blk_request *r, uint8_t status)
+{
+	struct blk *b = r->blk;
+	struct virtq *q = &b->dev.queues[r->queue];
+
+	*r->status = status;
+	/* 5.2.6: the status byte is the last of the writable part and always written. */
+	virtq_push(q, r->chain.head, status == VIRTIO_BLK_S_OK ? r->written : 1);
+	request_put(b, r);
+	if (b->popping)
+		b->signal_wanted[r->queue] = true;
+	else
+		virtio_signal(&b->dev, r->queue);
+}
+
+static void request_done(struct disk_io *io, int result)
+{
+	struct blk_request *r = (struct blk_request *)io;
+	struct blk *b = r->blk;
+
+	b->in_flight--;
+	if (b->stopping) {
+		request_put(b, r);
+		if (!b->in_flight) {
+			struct loop_call *call = b->stopping;
+
+			b->stopping = NULL;
+			loop_call_done(call);
+		}
+		return;
+	}
+	if (!result)
+		request_answer(r, VIRTIO_BLK_S_OK);
+	else
+		request_answer(r, result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP :
+							  VIRTIO_BLK_S_IOERR);
+}
+
+static void request_submit(struct blk_request *r)
+{
+	r->io.done = request_done;
+	r->blk->in_flight++;
+	r->blk->disk->ops->submit(r->blk->disk, &r->io);
+}
+
+/* Whether [@sector, @sector + @len bytes) lies on the disk, in whole logical blocks. */
+static bool range_ok(const struct blk *b, uint64_t sector, uint64_t len)
+{
+	uint64_t offset, end;
+
+	if (__builtin_mul_overflow(sector, SECTOR, &offset) ||
+	    __builtin_add_overflow(offset, len, &end))
+		return false;
+	return end <= b->disk->capacity / SECTOR * SECTOR && !(offset % b->disk->block_size) &&
+	       !(len % b->disk->block_size);
+}
+
+static void do_transfer(struct blk_request *r, enum disk_op op, uint64_t sector,
+			struct cursor *data)
+{
+	struct blk *b = r->blk;
+	size_t len = cursor_left(data);
+
+	if ((op == DISK_WRITE && b->disk->read_only) || !range_ok(b, sector, len)) {
+		request_answer(r, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	int n = cursor_slice(data, len, r->chain.iov, VIRTQ_CHAIN_MAX);
+	if (n < 0) {
+		request_answer(r, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	if (!len) {
+		request_answer(r, VIRTIO_BLK_S_OK);
+		return;
+	}
+	r->written = op == DISK_READ ? (uint32_t)len + 1 : 1;
+	r->io.op = op;
+	/* 5.2.6.2: a driver that cannot flush is owed write-through. */
+	r->io.durable = !has_feature(b, VIRTIO_BLK_F_FLUSH);
+	r->io.offset = sector * SECTOR;
+	r->io.len = len;
+	r->io.iov = r->chain.iov;
+	r->io.niov = (unsigned int)n;
+	request_submit(r);
+}
+
+static void do_range(struct blk_request *r, uint32_t type, struct cursor *data)
+{
+	struct blk *b = r->blk;
+	bool discard = type == VIRTIO_BLK_T_DISCARD;
+	struct virtio_blk_discard_write_zeroes range;
+
+	if (!has_feature(b, discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES)) {
+		request_answer(r, VIRTIO_BLK_S_UNSUPP);
+		return;
+	}
+	/* One range is offered (max_discard_seg, max_write_zeroes_seg), so there is exactly one. */
+	if (b->disk->read_only || cursor_left(data) != sizeof(range) ||
+	    !cursor_read(data, &range, sizeof(range))) {
+		request_answer(r, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+
+	uint32_t flags = le32toh(range.flags);
+	uint64_t sector = le64toh(range.sector);
+	uint64_t len = (uint64_t)le32toh(range.num_sectors) * SECTOR;
+
+	/* 5.2.6.2: unknown flags, or unmap in a discard, are unsupported. */
+	if (flags & ~VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP || (discard && flags)) {
+		request_answer(r, VIRTIO_BLK_S_UNSUPP);
+		return;
+	}
+	if (!len || len > RANGE_MAX || !range_ok(b, sector, len)) {
+		request_answer(r, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	r->written = 1;
+	r->io.op = discard ? DISK_DISCARD : flags ? DISK_UNMAP_ZEROES : DISK_WRITE_ZEROES;
+	r->io.offset = sector * SECTOR;
+	r->io.len = len;
+	r->io.niov = 0;
+	request_submit(r);
+}
+
+static void do_get_id(struct blk_request *r, struct cursor *in)
+{
+	size_t len = cursor_left(in);
+
+	if (len > sizeof(r->blk->serial))
+		len = sizeof(r->blk->serial);
+	cursor_write(in, r->blk->serial, len);
+	r->written = (uint32_t)len + 1;
+	request_answer(r, VIRTIO_BLK_S_OK);
+}
+
+/*
+ * Split the chain into header, data and status, whatever its layout (2.7.4.1), and act on it.
+ * Returns false where the shape admits no answer.
+ */
+static bool request_start(struct blk_request *r)
+{
+	struct virtq_chain *c = &r->chain;
+	struct virtio_blk_outhdr hdr;
+	struct cursor out = cursor_init(c->iov, c->nout);
+
+	if (!c->nin)
+		return false;
+	struct iovec *last = &c->iov[c->nout + c->nin - 1];
+	r->status = (uint8_t *)last->iov_base + last->iov_len - 1;
+	if (!--last->iov_len)
+		c->nin--;
+
+	struct cursor in = cursor_init(c->iov + c->nout, c->nin);
+
+	r->written = 1;
+	if (!cursor_read(&out, &hdr, sizeof(hdr))) {
+		request_answer(r, VIRTIO_BLK_S_IOERR);
+		return true;
+	}
+
+	uint32_t type = le32toh(hdr.type);
+	uint64_t sector = le64toh(hdr.sector);
+
+	switch (type) {
+	case VIRTIO_BLK_T_IN:
+		do_transfer(r, DISK_READ, sector, &in);
+		break;
+	case VIRTIO_BLK_T_OUT:
+		do_transfer(r, DISK_WRITE, sector, &out);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		r->io.op = DISK_FLUSH;
+		r->io.offset = 0;
+		r->io.len = 0;
+		r->io.niov = 0;
+		request_submit(r);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		do_range(r, type, &out);
+		break;
+	case VIRTIO_BLK_T_GET_ID:
+		do_get_id(r, &in);
+		break;
+	default:
+		request_answer(r, VIRTIO_BLK_S_UNSUPP);
+	}
+	return true;
+}
+
+/* Take one request off @queue. Returns what virtq_pop() says, or -ENOMEM. */
+static int take_request(struct blk *b, unsigned int queue)
+{
+	struct blk_request *r = request_get(b);
+	int ret;
+
+	if (!r)
+		return -ENOMEM;
+	r->blk = b;
+	r->queue = (uint16_t)queue;
+	ret = virtq_pop(&b->dev.queues[queue], &r->chain);
+	if (ret == VIRTQ_OK && !request_start(r))
+		ret = VIRTQ_FAULT;
+	else if (ret == VIRTQ_OK)
+		return ret;
+	request_put(b, r);
+	return ret;
+}
+
+static void blk_kick(struct virtio_device *dev, unsigned int queue)
+{
+	struct blk *b = (struct blk *)dev;
+	struct virtq *q = &dev->queues[queue];
+	unsigned int budget = q->size;
+	int ret = VIRTQ_OK;
+
+	b->popping = true;
+	virtq_suppress_kicks(q);
+	while (budget && ret == VIRTQ_OK) {
+		ret = take_request(b, queue);
+		if (ret == VIRTQ_OK)
+			budget--;
+		else if (ret == VIRTQ_EMPTY && virtq_want_kicks(q))
+			ret = VIRTQ_OK;
+	}
+	b->popping = false;
+	if (ret == VIRTQ_FAULT) {
+		virtio_fault(dev, "queue %u holds a malformed request", queue);
+		return;
+	}
+	if (b->signal_wanted[queue]) {
+		b->signal_wanted[queue] = false;
+		virtio_signal(dev, queue);
+	}
+	/* Out of budget, or of memory: the rest has its turn after the others. */
+	if (ret != VIRTQ_EMPTY)
+		virtio_kick_again(dev, queue);
+}
+
+static void blk_start(struct virtio_device *dev)
+{
+	(void)dev;
+}
+
+static void blk_stop(struct virtio_device *dev, struct loop_call *done)
+{
+	struct blk *b = (struct blk *)dev;
+
+	memset(b->signal_wanted, 0, sizeof(b->signal_wanted));
+	/* The disk may still write to guest memory: the reset is over when it no longer can. */
+	if (b->in_flight)
+		b->stopping = done;
+	else
+		loop_call_done(done);
+}
+
+static void blk_config_read(struct virtio_device *dev, uint32_t off, void *buf, uint32_t len)
+{
+	struct blk *b = (struct blk *)dev;
+
+	memcpy(buf, (uint8_t *)&b->config + off, len);
+}
+
+static void blk_free(struct virtio_device *dev)
+{
+	struct blk *b = (struct blk *)dev;
+
+	for (unsigned int i = 0; b->slots && i < b->nslots; i++)
+		free(b->slots[i]);
+	free(b->slots);
+	free(b->free_slots);
+	b->disk->ops->free(b->disk);
+	free(b);
+}
+
+static const struct virtio_ops blk_ops = {
+	.start = blk_start,
+	.stop = blk_stop,
+	.kick = blk_kick,
+	.config_read = blk_config_read,
+	.free = blk_free,
+};
+
+static uint8_t block_exponent(uint32_t physical, uint32_t logical)
+{
+	uint8_t n = 0;
+
+	while (n < 8 && logical << n < physical)
+		n++;
+	return n;
+}
+
+static void fill_config(struct blk *b, unsigned int nqueues)
+{
+	const struct disk *d = b->disk;
+	struct virtio_blk_config *c = &b->config;
+	uint64_t f = 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_BLK_SIZE |
+		     1ull << VIRTIO_BLK_F_FLUSH | 1ull << VIRTIO_BLK_F_TOPOLOGY;
+
+	c->capacity = htole64(d->capacity / SECTOR);
+	c->seg_max = htole32(SEG_MAX);
+	c->blk_size = htole32(d->block_size);
+	c->physical_block_exp = block_exponent(d->physical_size, d->block_size);
+	if (nqueues > 1) {
+		f |= 1ull << VIRTIO_BLK_F_MQ;
+		c->num_queues = htole16((uint16_t)nqueues);
+	}
+	if (d->read_only)
+		f |= 1ull << VIRTIO_BLK_F_RO;
+	if (!d->read_only && d->can_discard) {
+		f |= 1ull << VIRTIO_BLK_F_DISCARD;
+		c->max_discard_sectors = htole32(RANGE_MAX / SECTOR);
+		c->max_discard_seg = htole32(1);
+		c->discard_sector_alignment = htole32(d->physical_size / SECTOR);
+	}
+	if (!d->read_only && d->can_write_zeroes) {
+		f |= 1ull << VIRTIO_BLK_F_WRITE_ZEROES;
+		c->max_write_zeroes_sectors = htole32(RANGE_MAX / SECTOR);
+		c->max_write_zeroes_seg = htole32(1);
+		c->write_zeroes_may_unmap = 1;
+	}
+	b->dev.features_offered = f;
+}
+
+int blk_new(struct loop *loop, const struct guest_mem *mem, struct disk *disk, unsigned int nqueues,
+	    const char *serial, const char *name, struct virtio_device **out)
+{
+	struct blk *b = calloc(1, sizeof(*b));
+	int ret;
+
+	if (!b)
+		return -ENOMEM;
+	b->disk = disk;
+	b->nslots = nqueues * QUEUE_SIZE;
+	b->slots = calloc(b->nslots, sizeof(struct blk_request *));
+	b->free_slots = calloc(b->nslots, sizeof(uint16_t));
+	if (!b->slots || !b->free_slots) {
+		ret = -ENOMEM;
+		goto fail;
+	}
+	for (unsigned int i = b->nslots; i-- > 0;)
+		b->free_slots[b->nfree++] = (uint16_t)i;
+	memcpy(b->serial, serial, strnlen(serial, sizeof(b->serial)));
+	b->dev = (struct virtio_device){
+		.ops = &blk_ops,
+		.name = name,
+		.id = VIRTIO_ID_BLOCK,
+		.config_size = sizeof(b->config),
+		.nqueues = nqueues,
+		.queue_size_max = QUEUE_SIZE,
+		.loop = loop,
+		.mem = mem,
+	};
+	fill_config(b, nqueues);
+	ret = disk->ops->attach(disk, loop, b->nslots);
+	if (!ret)
+		ret = virtio_device_init(&b->dev);
+	if (ret)
+		goto fail;
+	*out = &b->dev;
+	return 0;
+
+fail:
+	free(b->slots);
+	free(b->free_slots);
+	free(b);
+	return ret;
+}

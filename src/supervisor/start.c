@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/start.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "supervisor/datadir.h"
+#include "supervisor/terminal.h"
+
+#define DEFAULT_CMDLINE "console=ttyS0 quiet reboot=k panic=-1"
+#define DISK_QUEUES_MAX 4
+
+static int find_own(const char *name, const char *instead, char *path, struct error *err)
+{
+	int ret = datadir_find(name, path, PATH_MAX);
+
+	if (ret)
+		return error_set(err, -ret,
+				 "%s is not there, beside the program or installed with it: build "
+				 "it with scripts/quickstart%s",
+				 name, instead);
+	return 0;
+}
+
+static int open_file(const char *path, const char *what, int flags, struct error *err)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd < 0 ? error_set(err, errno, "cannot open %s %s: %s", what, path,
+				  strerror(errno)) :
+			fd;
+}
+
+static int open_kvm(struct launch *l, struct error *err)
+{
+	l->spec.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (l->spec.kvm_fd >= 0)
+		return 0;
+	return error_set(err, errno,
+			 "cannot open /dev/kvm: %s; 'kvmbox check' says what to do about it",
+			 strerror(errno));
+}
+
+static int open_kernel(struct launch *l, const struct boot_config *cfg, struct error *err)
+{
+	int ret = 0;
+
+	l->spec.kernel_is_ours = !cfg->kernel;
+	if (cfg->kernel)
+		snprintf(l->kernel_path, sizeof(l->kernel_path), "%s", cfg->kernel);
+	else
+		ret = find_own("vmlinux-micro", ", or give --kernel", l->kernel_path, err);
+	if (ret)
+		return ret;
+	l->spec.kernel_path = l->kernel_path;
+	l->spec.kernel_fd = open_file(l->kernel_path, "the kernel", O_RDONLY, err);
+	return l->spec.kernel_fd < 0 ? l->spec.kernel_fd : 0;
+}
+
+static int open_initrd(struct launch *l, const struct boot_config *cfg, struct error *err)
+{
+	int ret = 0;
+
+	if (cfg->full_system && !cfg->initrd)
+		return 0;
+	if (cfg->initrd)
+		snprintf(l->initrd_path, sizeof(l->initrd_path), "%s", cfg->initrd);
+	else
+		ret = find_own("init.cpio", "", l->initrd_path, err);
+	if (ret)
+		return ret;
+	l->spec.initrd_path = l->initrd_path;
+	l->spec.initrd_fd = open_file(l->initrd_path, "the initrd", O_RDONLY, err);
+	return l->spec.initrd_fd < 0 ? l->spec.initrd_fd : 0;
+}
+
+static int add_disk(struct launch *l, const struct disk_config *disk, struct error *err)
+{
+	unsigned int i = l->spec.ndisks;
+	unsigned int queues = disk->queues;
+
+	if (i == VM_DISKS_MAX)
+		return error_set(err, ENOSPC, "more than %d disks, the root file system included",
+				 VM_DISKS_MAX);
+	int ret = disk_open(disk, &l->spec.disks[i].disk, err);
+	if (ret)
+		return ret;
+	if (!queues)
+		queues = l->spec.cpus < DISK_QUEUES_MAX ? l->spec.cpus : DISK_QUEUES_MAX;
+	if (disk->serial[0])
+		snprintf(l->serials[i], sizeof(l->serials[i]), "%s", disk->serial);
+	else
+		snprintf(l->serials[i], sizeof(l->serials[i]), "kvmbox-%u", i);
+	l->spec.disks[i].serial = l->serials[i];
+	l->spec.disks[i].queues = queues;
+	l->spec.ndisks++;
+	return 0;
+}
+
+/* The root that guest/init mounts is always the first disk. */
+static int add_root(struct launch *l, const struct boot_config *cfg, struct error *err)
+{
+	struct machine_workload *w = &l->spec.workload;
+	struct disk_config disk = { 0 };
+	int ret;
+
+	if (cfg->rootfs) {
+		ret = rootfs_prepare(cfg->rootfs, &l->rootfs, err);
+	} else if (cfg->ndisks && cfg->disks[0].root) {
+		ret = rootfs_prepare(cfg->disks[0].path, &l->rootfs, err);
+	} else {
+		l->rootfs.fstype = "erofs";
+		l->rootfs.read_only = true;
+		ret = find_own("builtin.erofs", ", or give --rootfs", l->rootfs.path, err);
+	}
+	if (ret)
+		return ret;
+	if (cfg->ndisks && cfg->disks[0].root)
+		disk = cfg->disks[0];
+	disk.path = l->rootfs.path;
+	disk.read_only |= l->rootfs.read_only;
+	w->root_device = "/dev/vda";
+	w->root_fstype = l->rootfs.fstype;
+	/* A root that cannot be written gets an overlay; one that the user wants read-only does not. */
+	w->root_overlay = l->rootfs.read_only;
+	w->root_read_only = disk.read_only && !w->root_overlay;
+	return add_disk(l, &disk, err);
+}
+
+static int add_disks(struct launch *l, const struct boot_config *cfg, struct error *err)
+{
+	size_t first = 0;
+	int ret;
+
+	if (!cfg->full_system) {
+		ret = add_root(l, cfg, err);
+		if (ret)
+			return ret;
+		first = cfg->ndisks && cfg->disks[0].root;
+	}
+	for (size_t i = first; i < cfg->ndisks; i++) {
+		ret = add_disk(l, &cfg->disks[i], err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int build_cmdline(struct launch *l, const struct boot_config *cfg, struct error *err)
+{
+	const char *base = cfg->boot_args ? cfg->boot_args : DEFAULT_CMDLINE;
+	const char *root = "";
+
+	if (cfg->full_system && cfg->ndisks && cfg->disks[0].root)
+		root = cfg->disks[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
+	if (asprintf(&l->cmdline, "%s%s%s%s", base, root, cfg->append ? " " : "",
+		     cfg->append ? cfg->append : "") < 0)
+		return error_set(err, ENOMEM, "out of memory");
+	l->spec.cmdline = l->cmdline;
+	return 0;
+}
+
+static int describe_workload(struct launch *l, const struct boot_config *cfg, bool terminal,
+			     struct error *err)
+{
+	static char *const shell[] = { (char *)(uintptr_t) "/bin/sh", NULL };
+	struct machine_workload *w = &l->spec.workload;
+	const char *term = getenv("TERM");
+	static char term_entry[128];
+	size_t n = 0;
+
+	if (cfg->full_system)
+		return 0;
+	while (cfg->env && cfg->env[n])
+		n++;
+	l->env = calloc(n + 2, sizeof(*l->env));
+	if (!l->env)
+		return error_set(err, ENOMEM, "out of memory");
+	/* First, so that the user's own --env TERM=... comes later and wins. */
+	size_t k = 0;
+	if (terminal && term && strlen(term) < sizeof(term_entry) - 5) {
+		snprintf(term_entry, sizeof(term_entry), "TERM=%s", term);
+		l->env[k++] = term_entry;
+	}
+	for (size_t i = 0; i < n; i++)
+		l->env[k++] = cfg->env[i];
+	w->argv = cfg->argv ? cfg->argv : shell;
+	w->env = (char *const *)(uintptr_t)l->env;
+	w->cwd = cfg->workdir;
+	w->hostname = cfg->name;
+	w->terminal = terminal;
+	if (terminal && !terminal_size(&w->rows, &w->cols))
+		w->rows = w->cols = 0;
+	return 0;
+}
+
+/* The child: nothing of ours but what the specification names, then the machine until it ends. */
+static void run_monitor(struct launch *l, pid_t supervisor)
+{
+	sigset_t none;
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != supervisor)
+		_exit(1);
+	prctl(PR_SET_NAME, "kvmbox-vmm");
+	/* Ctrl-C at the terminal is for the supervisor, which knows how to stop in order. */
+	setpgid(0, 0);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	close(l->channel);
+	close(l->console);
+	vm_run(&l->spec);
+	_exit(0);
+}
+
+static int start_monitor(struct launch *l, struct error *err)
+{
+	int channel[2], console[2];
+	pid_t self = getpid();
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel))
+		return error_set(err, errno, "cannot make a socket: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console)) {
+		int ret = error_set(err, errno, "cannot make a socket: %s", strerror(errno));
+
+		close(channel[0]);
+		close(channel[1]);
+		return ret;
+	}
+	l->channel = channel[0];
+	l->console = console[0];
+	l->spec.channel = channel[1];
+	l->spec.console = console[1];
+	l->monitor = fork();
+	if (!l->monitor)
+		run_monitor(l, self);
+	int fork_errno = errno;
+	close(channel[1]);
+	close(console[1]);
+	if (l->monitor < 0)
+		return error_set(err, fork_errno, "cannot start the monitor: %s",
+				 strerror(fork_errno));
+	l->monitor_fd = (int)syscall(SYS_pidfd_open, l->monitor, 0);
+	if (l->monitor_fd < 0)
+		return error_set(err, errno, "cannot watch the monitor: %s", strerror(errno));
+	return 0;
+}
+
+int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal, struct error *err)
+{
+	int ret;
+
+	*l = (struct launch){ .monitor = -1, .monitor_fd = -1, .channel = -1, .console = -1 };
+	l->spec.kvm_fd = l->spec.kernel_fd = l->spec.initrd_fd = -1;
+	l->spec.cpus = cfg->cpus;
+	l->spec.mem_bytes = cfg->mem_bytes;
+	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
+	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||
+	    (ret = build_cmdline(l, cfg, err)) ||
+	    (ret = describe_workload(l, cfg, terminal, err)) || (ret = start_monitor(l, err)))
+		launch_deinit(l);
+	return ret;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void launch_deinit(struct launch *l)
+{
+	if (l->monitor > 0) {
+		kill(l->monitor, SIGKILL);
+		waitpid(l->monitor, NULL, 0);
+		l->monitor = -1;
+	}
+	close_fd(&l->monitor_fd);
+	close_fd(&l->channel);
+	close_fd(&l->console);
+	close_fd(&l->spec.kvm_fd);
+	close_fd(&l->spec.kernel_fd);
+	close_fd(&l->spec.initrd_fd);
+	for (unsigned int i = 0; i < l->spec.ndisks; i++)
+		l->spec.disks[i].disk->ops->free(l->spec.disks[i].disk);
+	l->spec.ndisks = 0;
+	free(l->cmdline);
+	free(l->env);
+	l->cmdline = NULL;
+	l->env = NULL;
+}

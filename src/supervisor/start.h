@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "supervisor/rootfs.h"
+#include "vm/vm.h"
+
+/*
+ * Everything a monitor is handed: made here, with the user's names and rights, and owned until
+ * launch_deinit(); the disks go to the monitor's process.
+ */
+struct launch {
+	struct vm_spec spec;
+	struct rootfs rootfs;
+	char kernel_path[PATH_MAX];
+	char initrd_path[PATH_MAX];
+	char *cmdline;
+	char serials[VM_DISKS_MAX][CONFIG_SERIAL_MAX + 1];
+	const char **env;
+	pid_t monitor;
+	int monitor_fd; /* pidfd */
+	int channel;	/* our ends */
+	int console;
+};
+
+/*
+ * Resolve and open all that @cfg names and start the monitor, which then runs on its own.
+ * @terminal: the workload gets a terminal. Returns 0, or negative errno with the sentence in @err
+ * and nothing left behind.
+ */
+int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal,
+		 struct error *err);
+void launch_deinit(struct launch *l);

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "config/config.h"
+
+/* Exit statuses of kvmbox's own; everything else is the workload's. */
+#define STATUS_TIMEOUT 124
+#define STATUS_ERROR   125
+
+/*
+ * Boot the machine of @cfg and stay with it until it has ended: relay its bytes, pass on signals,
+ * keep the time limit. @begin_ns is when kvmbox started (CLOCK_MONOTONIC). Says on stderr what went
+ * wrong. Returns kvmbox's exit status.
+ */
+int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns);

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdint.h>
+
+/*
+ * What passes between the supervisor and the monitor: whole typed messages over one
+ * SOCK_SEQPACKET socketpair, and nothing else. Integers only, and one text that is for people.
+ */
+enum message_type {
+	/* monitor to supervisor */
+	MESSAGE_RUNNING = 1,  /* about to enter the guest; @value: CLOCK_MONOTONIC, ns */
+	MESSAGE_CONNECT = 2,  /* the guest connects to host port @value; carries the host's end */
+	MESSAGE_ENDED = 3,    /* the last one; @value: enum vm_end; @text: why, for people */
+	/* supervisor to monitor */
+	MESSAGE_STOP = 64, /* end the VM now */
+};
+
+/* Why a VM ended. */
+enum vm_end {
+	VM_END_STOPPED, /* because the supervisor said so */
+	VM_END_RESET,	/* the guest reset or powered off the machine */
+	VM_END_PANIC,	/* the guest's kernel panicked */
+	VM_END_CRASH,	/* an exit that KVM or the guest should not have brought; see the text */
+	VM_END_ERROR,	/* the host failed us; see the text */
+};
+
+/* Counts over the life of a VM, all vCPUs together. */
+struct vm_stats {
+	uint64_t exits;	     /* from guest to host kernel, as KVM counts them; 0: unknown */
+	uint64_t user_exits; /* of those, to the monitor */
+	uint64_t pio_exits;  /* of those, for a port */
+	uint64_t mmio_exits; /* of those, for a memory-mapped register */
+};
+
+struct message {
+	uint32_t type; /* enum message_type */
+	uint32_t pad;
+	uint64_t value;
+	struct vm_stats stats; /* with MESSAGE_ENDED */
+	char text[3072];       /* NUL-terminated */
+};
+
+/*
+ * Send @msg, with a copy of descriptor @fd unless that is negative. Returns 0 or negative errno
+ * (-EAGAIN where the socket is non-blocking and full).
+ */
+int channel_send(int sock, const struct message *msg, int fd);
+
+/*
+ * Receive one message. @*fd is the descriptor that came with it, owned by the caller, or -1.
+ * Returns 1 for a message, 0 when the peer is gone, or negative errno.
+ */
+int channel_receive(int sock, struct message *msg, int *fd);

@@ -1,0 +1,597 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The monitor: composes memory, vCPUs, interrupts, buses and devices into one machine and runs it.
+ *
+ * Guest physical memory: RAM from 0, the hole from 3 GiB with the devices' registers at
+ * DEVICE_BASE, the APICs and KVM's own pages near its end, and more RAM from 4 GiB.
+ */
+#include "vm/vm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <linux/kvm.h>
+#include <linux/virtio_mmio.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "device/blk.h"
+#include "device/cmos.h"
+#include "device/i8042.h"
+#include "device/rng.h"
+#include "device/serial.h"
+#include "device/vsock.h"
+#include "virtio/mmio.h"
+#include "vm/channel.h"
+#include "vm/irq.h"
+#include "vm/stats.h"
+#include "vm/vcpu.h"
+
+#define DEVICE_BASE	0xd0000000ull
+#define DEVICE_STRIDE	0x1000ull
+#define KVM_TSS_GPA	0xfffbd000u /* three pages that KVM needs on Intel CPUs without */
+#define KVM_IDENTITY_GPA 0xfffbc000ull /* unrestricted guest mode, and one for its page table */
+#define GUEST_CID	3
+#define RING_ENTRIES	256
+#define CPUID_ENTRIES	256
+
+#define PVPANIC_PANICKED 0x01u /* the pvpanic device's event bits (QEMU docs/specs/pvpanic) */
+#define PVPANIC_CRASHLOADED 0x02u
+
+/*
+ * The IOAPIC pins that nobody on a PC's ISA bus has claimed. Ours go first to those above 15.
+ */
+static const uint8_t free_pins[] = { 16, 17, 18, 19, 20, 21, 22, 23, 5, 9, 10, 11, 6, 7, 15, 14 };
+
+struct slot {
+	struct virtio_mmio *mmio;
+	int irq_fd;
+	int kick_fds[VIRTIO_QUEUES_MAX];
+	unsigned int nkicks;
+};
+
+struct vm {
+	const struct vm_spec *spec;
+	struct error err;
+	int fd;
+	struct guest_mem mem;
+	struct loop *loop;
+	struct bus pio, mmio;
+	struct machine machine;
+	struct kernel_image kernel;
+	struct vcpu_owner owner;
+	struct vcpu vcpus[CONFIG_CPUS_MAX];
+	unsigned int nvcpus;
+	struct slot slots[MACHINE_DEVICES_MAX];
+	unsigned int nslots;
+
+	struct serial serial;
+	int serial_irq_fd;
+	int serial_room_fd;
+	bool have_serial;
+	int console_source;
+	int console_room_file;
+	uint8_t console_buf[SERIAL_FIFO];
+	struct i8042 i8042;
+	uint8_t cmos_index;
+
+	int channel_source;
+
+	pthread_mutex_t lock; /* what follows */
+	bool panicked; /* the guest's kernel said so */
+	bool ended;
+	enum vm_end why;
+	char text[sizeof(((struct message *)0)->text)];
+};
+
+static void vm_end(void *ctx, enum vm_end why, const char *text)
+{
+	struct vm *vm = ctx;
+
+	pthread_mutex_lock(&vm->lock);
+	if (!vm->ended) {
+		vm->ended = true;
+		vm->why = why == VM_END_RESET && vm->panicked ? VM_END_PANIC : why;
+		snprintf(vm->text, sizeof(vm->text), "%s", text ? text : "");
+	}
+	pthread_mutex_unlock(&vm->lock);
+	loop_stop(vm->loop);
+}
+
+/* ---- ports and registers that are not virtio ---- */
+
+static void serial_bus_read(void *ctx, uint64_t off, void *data, uint32_t len)
+{
+	memset(data, 0xff, len);
+	*(uint8_t *)data = serial_read(ctx, (uint32_t)off);
+}
+
+static void serial_bus_write(void *ctx, uint64_t off, const void *data, uint32_t len)
+{
+	(void)len;
+	serial_write(ctx, (uint32_t)off, *(const uint8_t *)data);
+}
+
+static const struct bus_ops serial_bus_ops = { serial_bus_read, serial_bus_write };
+
+/*
+ * The keyboard controller's and the clock's few bytes of state are the guest's own to race for.
+ * Between the controller's two ports lies the in-kernel timer's, which does not come here.
+ */
+static void i8042_bus_read(void *ctx, uint64_t off, void *data, uint32_t len)
+{
+	struct vm *vm = ctx;
+
+	memset(data, 0xff, len);
+	*(uint8_t *)data = i8042_read(&vm->i8042, (uint16_t)(I8042_DATA_PORT + off));
+}
+
+static void i8042_bus_write(void *ctx, uint64_t off, const void *data, uint32_t len)
+{
+	struct vm *vm = ctx;
+
+	(void)len;
+	if (i8042_write(&vm->i8042, (uint16_t)(I8042_DATA_PORT + off), *(const uint8_t *)data))
+		vm_end(vm, VM_END_RESET, NULL);
+}
+
+static const struct bus_ops i8042_bus_ops = { i8042_bus_read, i8042_bus_write };
+
+static void cmos_bus_read(void *ctx, uint64_t off, void *data, uint32_t len)
+{
+	struct vm *vm = ctx;
+
+	memset(data, 0xff, len);
+	if (off == CMOS_DATA_PORT - CMOS_INDEX_PORT)
+		*(uint8_t *)data = cmos_register(vm->cmos_index, time(NULL));
+}
+
+static void cmos_bus_write(void *ctx, uint64_t off, const void *data, uint32_t len)
+{
+	struct vm *vm = ctx;
+
+	(void)len;
+	if (off == 0)
+		vm->cmos_index = *(const uint8_t *)data;
+}
+
+static const struct bus_ops cmos_bus_ops = { cmos_bus_read, cmos_bus_write };
+
+static void pvpanic_read(void *ctx, uint64_t off, void *data, uint32_t len)
+{
+	(void)ctx;
+	(void)off;
+	memset(data, 0, len);
+	*(uint8_t *)data = PVPANIC_PANICKED | PVPANIC_CRASHLOADED;
+}
+
+/* The machine goes on: the kernel has yet to print why, and then resets, which is when it ends. */
+static void pvpanic_write(void *ctx, uint64_t off, const void *data, uint32_t len)
+{
+	struct vm *vm = ctx;
+
+	(void)off;
+	(void)len;
+	if (!(*(const uint8_t *)data & (PVPANIC_PANICKED | PVPANIC_CRASHLOADED)))
+		return;
+	pthread_mutex_lock(&vm->lock);
+	vm->panicked = true;
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static const struct bus_ops pvpanic_ops = { pvpanic_read, pvpanic_write };
+
+static void mmio_bus_read(void *ctx, uint64_t off, void *data, uint32_t len)
+{
+	virtio_mmio_read(ctx, off, data, len);
+}
+
+static void mmio_bus_write(void *ctx, uint64_t off, const void *data, uint32_t len)
+{
+	virtio_mmio_write(ctx, off, data, len);
+}
+
+static const struct bus_ops mmio_bus_ops = { mmio_bus_read, mmio_bus_write };
+
+/* ---- the serial console's other end ---- */
+
+enum { OP_CONSOLE_INPUT, OP_CONSOLE_ROOM };
+
+/* Take as much input as the guest's FIFO holds; with none, wait until the guest has emptied it. */
+static void console_listen(struct vm *vm)
+{
+	size_t room = serial_room(&vm->serial);
+
+	if (!room) {
+		loop_wait_event(vm->loop, vm->console_room_file, vm->console_source,
+				OP_CONSOLE_ROOM, 0, 0);
+		return;
+	}
+	struct io_uring_sqe *sqe = loop_sqe(vm->loop);
+	io_uring_prep_recv(sqe, vm->spec->console, vm->console_buf, room, 0);
+	loop_tag(sqe, vm->console_source, OP_CONSOLE_INPUT, 0, 0);
+}
+
+static void handle_console(void *ctx, const struct loop_event *ev)
+{
+	struct vm *vm = ctx;
+
+	switch (ev->op) {
+	case OP_CONSOLE_INPUT:
+		if (ev->res <= 0)
+			return; /* no more input will come */
+		serial_receive(&vm->serial, vm->console_buf, (size_t)ev->res);
+		break;
+	case OP_CONSOLE_ROOM:
+		break;
+	}
+	console_listen(vm);
+}
+
+/* ---- the supervisor's messages ---- */
+
+static void channel_listen(struct vm *vm)
+{
+	struct io_uring_sqe *sqe = loop_sqe(vm->loop);
+
+	io_uring_prep_poll_add(sqe, vm->spec->channel, POLLIN);
+	loop_tag(sqe, vm->channel_source, 0, 0, 0);
+}
+
+static void handle_channel(void *ctx, const struct loop_event *ev)
+{
+	struct vm *vm = ctx;
+	struct message msg;
+	int fd;
+
+	(void)ev;
+	int ret = channel_receive(vm->spec->channel, &msg, &fd);
+	if (fd >= 0)
+		close(fd);
+	if (ret <= 0 || msg.type == MESSAGE_STOP) {
+		vm_end(vm, VM_END_STOPPED, NULL);
+		return;
+	}
+	channel_listen(vm);
+}
+
+/* The guest connects to a port of the host: make a pair, and let the supervisor have one end. */
+static int handle_connect(void *ctx, uint32_t port)
+{
+	struct vm *vm = ctx;
+	struct message msg = { .type = MESSAGE_CONNECT, .value = port };
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	int ret = channel_send(vm->spec->channel, &msg, pair[1]);
+	close(pair[1]);
+	if (ret || fcntl(pair[0], F_SETFL, O_NONBLOCK)) {
+		ret = ret ? ret : -errno;
+		close(pair[0]);
+		return ret;
+	}
+	return pair[0];
+}
+
+static const struct vsock_host_ops vsock_host = { .connect = handle_connect };
+
+/* ---- composition ---- */
+
+static int host_error(struct vm *vm, int ret, const char *what)
+{
+	return error_set(&vm->err, -ret, "%s: %s", what, strerror(-ret));
+}
+
+static int create_vm(struct vm *vm)
+{
+	uint64_t identity = KVM_IDENTITY_GPA;
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+
+	vm->fd = ioctl(vm->spec->kvm_fd, KVM_CREATE_VM, 0);
+	if (vm->fd < 0)
+		return host_error(vm, -errno, "KVM cannot create a virtual machine");
+	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) ||
+	    ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
+	    ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) || ioctl(vm->fd, KVM_CREATE_PIT2, &pit))
+		return host_error(vm, -errno, "KVM cannot create the interrupt controllers");
+	return 0;
+}
+
+static int create_memory(struct vm *vm)
+{
+	int ret = guest_mem_init(&vm->mem, vm->spec->mem_bytes);
+
+	if (ret)
+		return host_error(vm, ret, "no address space for the guest's memory");
+	for (unsigned int i = 0; i < vm->mem.nregions; i++) {
+		const struct guest_region *r = &vm->mem.regions[i];
+		struct kvm_userspace_memory_region region = {
+			.slot = i,
+			.guest_phys_addr = r->gpa,
+			.memory_size = r->size,
+			.userspace_addr = (uintptr_t)r->host,
+		};
+
+		if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region))
+			return host_error(vm, -errno, "KVM does not take the guest's memory");
+	}
+	return 0;
+}
+
+static int add_legacy_devices(struct vm *vm)
+{
+	vm->serial_irq_fd = irq_fd_new(vm->fd, SERIAL_GSI);
+	vm->serial_room_fd = eventfd(0, EFD_CLOEXEC);
+	if (vm->serial_irq_fd < 0 || vm->serial_room_fd < 0)
+		return host_error(vm, -errno, "no interrupt line for the serial port");
+	serial_init(&vm->serial, vm->serial_irq_fd, vm->spec->console, vm->serial_room_fd);
+	vm->have_serial = true;
+	vm->console_source = loop_add_source(vm->loop, handle_console, vm);
+	vm->console_room_file = loop_add_file(vm->loop, vm->serial_room_fd);
+	console_listen(vm);
+
+	bus_add(&vm->pio, SERIAL_PORT, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
+	bus_add(&vm->pio, I8042_DATA_PORT, I8042_STATUS_PORT - I8042_DATA_PORT + 1,
+		&i8042_bus_ops, vm);
+	bus_add(&vm->pio, CMOS_INDEX_PORT, 2, &cmos_bus_ops, vm);
+
+	uint64_t base = DEVICE_BASE + DEVICE_STRIDE * vm->machine.ndevices;
+	bus_add(&vm->mmio, base, DEVICE_STRIDE, &pvpanic_ops, vm);
+	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
+		.compatible = "qemu,pvpanic-mmio",
+		.base = base,
+		.size = 2,
+		.irq = -1,
+	};
+	return 0;
+}
+
+/* Give @dev registers, an interrupt and a doorbell for each queue. Takes @dev. */
+static int add_virtio(struct vm *vm, struct virtio_device *dev)
+{
+	struct slot *s = &vm->slots[vm->nslots];
+	uint64_t base = DEVICE_BASE + DEVICE_STRIDE * vm->machine.ndevices;
+	int ret;
+
+	if (vm->nslots == sizeof(free_pins)) {
+		dev->ops->free(dev);
+		return error_set(&vm->err, ENOSPC, "more than %zu devices: the machine has no more "
+						   "interrupt lines", sizeof(free_pins));
+	}
+	uint32_t pin = free_pins[vm->nslots];
+
+	s->nkicks = 0;
+	s->irq_fd = irq_fd_new(vm->fd, pin);
+	ret = s->irq_fd < 0 ? s->irq_fd : 0;
+	while (!ret && s->nkicks < dev->nqueues) {
+		int fd = kick_fd_new(vm->fd, base + VIRTIO_MMIO_QUEUE_NOTIFY, s->nkicks);
+
+		if (fd < 0)
+			ret = fd;
+		else
+			s->kick_fds[s->nkicks++] = fd;
+	}
+	if (!ret)
+		ret = virtio_mmio_new(dev, s->kick_fds, s->irq_fd, &s->mmio);
+	vm->nslots++;
+	if (ret) {
+		dev->ops->free(dev);
+		return host_error(vm, ret, "a device cannot be wired up");
+	}
+	bus_add(&vm->mmio, base, VIRTIO_MMIO_BYTES, &mmio_bus_ops, s->mmio);
+	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
+		.compatible = "virtio,mmio",
+		.base = base,
+		.size = VIRTIO_MMIO_BYTES,
+		.irq = (int)pin,
+	};
+	return 0;
+}
+
+static int add_disks(struct vm *vm)
+{
+	static const char *const names[VM_DISKS_MAX] = { "vda", "vdb", "vdc", "vdd", "vde", "vdf",
+							 "vdg", "vdh", "vdi", "vdj", "vdk", "vdl" };
+
+	for (unsigned int i = 0; i < vm->spec->ndisks; i++) {
+		struct virtio_device *dev;
+		int ret = blk_new(vm->loop, &vm->mem, vm->spec->disks[i].disk,
+				  vm->spec->disks[i].queues, vm->spec->disks[i].serial, names[i],
+				  &dev);
+		if (ret)
+			return host_error(vm, ret, "a disk cannot be set up");
+		ret = add_virtio(vm, dev);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int add_virtio_devices(struct vm *vm)
+{
+	struct virtio_device *dev;
+	int ret = add_disks(vm);
+
+	if (ret)
+		return ret;
+	ret = rng_new(vm->loop, &vm->mem, &dev);
+	if (ret)
+		return host_error(vm, ret, "the entropy device cannot be set up");
+	ret = add_virtio(vm, dev);
+	if (ret || !vm->spec->workload.argv)
+		return ret;
+	ret = vsock_new(vm->loop, &vm->mem, GUEST_CID, &vsock_host, vm, &dev);
+	if (ret)
+		return host_error(vm, ret, "the agent's channel cannot be set up");
+	return add_virtio(vm, dev);
+}
+
+static int load_guest(struct vm *vm)
+{
+	const struct vm_spec *spec = vm->spec;
+	struct initrd initrd = { 0 };
+	AUTO_FREE void *cpio = NULL;
+	size_t cpio_len = 0;
+	int ret = boot_load_kernel(&vm->mem, spec->kernel_fd, spec->kernel_path, &vm->kernel,
+				   &vm->err);
+	if (ret)
+		return ret;
+	vm->machine.cpus = spec->cpus;
+	vm->machine.workload = spec->workload;
+	if (!vm->kernel.reads_device_tree && spec->workload.argv) {
+		ret = boot_build_workload_cpio(&vm->machine, &cpio, &cpio_len);
+		if (ret)
+			return host_error(vm, ret, "the workload's description cannot be made");
+	}
+	if (spec->initrd_fd >= 0) {
+		ret = boot_load_initrd(&vm->mem, spec->initrd_fd, spec->initrd_path, vm->kernel.end,
+				       cpio, cpio_len, &initrd, &vm->err);
+		if (ret)
+			return ret;
+	}
+	return boot_write_machine(&vm->mem, &vm->machine, &vm->kernel, &initrd, spec->cmdline,
+				  &vm->err);
+}
+
+static int create_vcpus(struct vm *vm)
+{
+	AUTO_FREE struct kvm_cpuid2 *cpuid =
+		calloc(1, sizeof(*cpuid) + CPUID_ENTRIES * sizeof(struct kvm_cpuid_entry2));
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+
+	if (!cpuid)
+		return host_error(vm, -ENOMEM, "the vCPUs cannot be set up");
+	cpuid->nent = CPUID_ENTRIES;
+	if (ioctl(vm->spec->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
+		return host_error(vm, -errno, "KVM does not tell which CPU it offers");
+	vm->owner = (struct vcpu_owner){ &vm->pio, &vm->mmio, vm_end, vm };
+	for (; vm->nvcpus < vm->spec->cpus; vm->nvcpus++) {
+		int ret = vcpu_init(&vm->vcpus[vm->nvcpus], vm->spec->kvm_fd, vm->fd, vm->nvcpus,
+				    vm->spec->cpus, cpuid, &vm->owner);
+		if (ret)
+			return host_error(vm, ret, "a vCPU cannot be made");
+	}
+	int boot = vm->vcpus[0].fd;
+	if (ioctl(boot, KVM_GET_SREGS, &sregs))
+		return host_error(vm, -errno, "the boot vCPU cannot be read");
+	boot_cpu_state(&vm->kernel, &sregs, &regs);
+	if (ioctl(boot, KVM_SET_SREGS, &sregs) || ioctl(boot, KVM_SET_REGS, &regs))
+		return host_error(vm, -errno, "the boot vCPU cannot be set up");
+	return 0;
+}
+
+static int vm_build(struct vm *vm)
+{
+	int ret = loop_new(&vm->loop, RING_ENTRIES);
+
+	if (ret)
+		return host_error(vm, ret,
+				  "io_uring does not work on this host ('kvmbox check' says more)");
+	vm->channel_source = loop_add_source(vm->loop, handle_channel, vm);
+	channel_listen(vm);
+	if ((ret = create_vm(vm)) || (ret = create_memory(vm)) ||
+	    (ret = add_virtio_devices(vm)) || (ret = add_legacy_devices(vm)) ||
+	    (ret = load_guest(vm)))
+		return ret;
+	return create_vcpus(vm);
+}
+
+/* From here on the guest runs: the loop on this thread, each vCPU on its own. */
+static int vm_go(struct vm *vm)
+{
+	struct message msg = { .type = MESSAGE_RUNNING };
+	int ret = 0;
+
+	vcpu_init_signal();
+	msg.value = clock_now_ns();
+	channel_send(vm->spec->channel, &msg, -1);
+	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
+		ret = vcpu_start(&vm->vcpus[i]);
+	if (ret)
+		return host_error(vm, ret, "a vCPU's thread cannot be started");
+	ret = loop_run(vm->loop);
+	return ret ? host_error(vm, ret, "io_uring failed") : 0;
+}
+
+static void vm_stop(struct vm *vm, struct vm_stats *stats)
+{
+	for (unsigned int i = 0; i < vm->nvcpus; i++)
+		vcpu_stop(&vm->vcpus[i]);
+	for (unsigned int i = 0; i < vm->nvcpus; i++) {
+		const struct vcpu *v = &vm->vcpus[i];
+
+		stats->exits += kvm_stat_read(v->fd, "exits");
+		stats->user_exits += v->user_exits;
+		stats->pio_exits += v->pio_exits;
+		stats->mmio_exits += v->mmio_exits;
+	}
+}
+
+/*
+ * The ring goes first: leaving it waits for or cancels what is in flight, and only then may the
+ * devices and the memory they point into go.
+ */
+static void vm_free(struct vm *vm)
+{
+	for (unsigned int i = 0; i < vm->nvcpus; i++)
+		vcpu_deinit(&vm->vcpus[i]);
+	loop_free(vm->loop);
+	for (unsigned int i = 0; i < vm->nslots; i++) {
+		struct slot *s = &vm->slots[i];
+
+		virtio_mmio_free(s->mmio);
+		for (unsigned int k = 0; k < s->nkicks; k++)
+			close(s->kick_fds[k]);
+		if (s->irq_fd >= 0)
+			close(s->irq_fd);
+	}
+	if (vm->have_serial)
+		serial_deinit(&vm->serial);
+	if (vm->serial_irq_fd >= 0)
+		close(vm->serial_irq_fd);
+	if (vm->serial_room_fd >= 0)
+		close(vm->serial_room_fd);
+	if (vm->fd >= 0)
+		close(vm->fd);
+	guest_mem_deinit(&vm->mem);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm);
+}
+
+void vm_run(const struct vm_spec *spec)
+{
+	struct message msg = { .type = MESSAGE_ENDED };
+	struct vm *vm = calloc(1, sizeof(*vm));
+	int ret;
+
+	if (!vm) {
+		msg.value = VM_END_ERROR;
+		snprintf(msg.text, sizeof(msg.text), "out of memory");
+		channel_send(spec->channel, &msg, -1);
+		return;
+	}
+	vm->spec = spec;
+	vm->fd = vm->serial_irq_fd = vm->serial_room_fd = -1;
+	pthread_mutex_init(&vm->lock, NULL);
+	ret = vm_build(vm);
+	if (!ret)
+		ret = vm_go(vm);
+	vm_stop(vm, &msg.stats);
+	if (ret) {
+		msg.value = VM_END_ERROR;
+		snprintf(msg.text, sizeof(msg.text), "%s", vm->err.text);
+	} else {
+		msg.value = vm->why;
+		snprintf(msg.text, sizeof(msg.text), "%s", vm->text);
+	}
+	channel_send(spec->channel, &msg, -1);
+	vm_free(vm);
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "backend/disk.h"
+#include "boot/boot.h"
+
+#define VM_DISKS_MAX CONFIG_DISKS_MAX
+
+/*
+ * A virtual machine as the supervisor hands it over: every name is resolved, every file open. All
+ * of it is borrowed, but for the disks, which the machine takes.
+ */
+struct vm_spec {
+	int kvm_fd;
+	unsigned int cpus;
+	uint64_t mem_bytes;
+	int kernel_fd;
+	const char *kernel_path; /* for words */
+	bool kernel_is_ours;	 /* known to read a device tree */
+	int initrd_fd;		 /* -1: none */
+	const char *initrd_path;
+	const char *cmdline;
+	struct {
+		struct disk *disk;
+		const char *serial;
+		unsigned int queues;
+	} disks[VM_DISKS_MAX];
+	unsigned int ndisks;
+	struct machine_workload workload; /* argv NULL: none, and no agent channel (vsock) */
+	int channel; /* SOCK_SEQPACKET to the supervisor */
+	int console; /* SOCK_STREAM: the serial port's bytes both ways */
+};
+
+/*
+ * The monitor: run the machine on this thread and its vCPUs' until it ends, and say over the channel
+ * what becomes of it, MESSAGE_ENDED last. The calling process is the monitor's own.
+ */
+void vm_run(const struct vm_spec *spec);
