@@ -54,7 +54,6 @@ static int open_kernel(struct launch *l, const struct boot_config *cfg, struct e
 {
 	int ret = 0;
 
-	l->spec.kernel_is_ours = !cfg->kernel;
 	if (cfg->kernel)
 		snprintf(l->kernel_path, sizeof(l->kernel_path), "%s", cfg->kernel);
 	else

@@ -16,7 +16,6 @@ struct vm_spec {
 	uint64_t mem_bytes;
 	int kernel_fd;
 	const char *kernel_path; /* for words */
-	bool kernel_is_ours;	 /* known to read a device tree */
 	int initrd_fd;		 /* -1: none */
 	const char *initrd_path;
 	const char *cmdline;

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads the machine description (the properties in kvmbox/agent.h). */
+#ifndef KVMBOX_INIT_DESCRIPTION_H
+#define KVMBOX_INIT_DESCRIPTION_H
+
+#include "init/message.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct description {
+	char **argv;	/* at least one string, ends in NULL */
+	char **env;	/* NAME=VALUE, ends in NULL, may hold none */
+	char *cwd;	/* NULL: "/" */
+	char *hostname; /* NULL: the kernel's default */
+	bool terminal;
+	uint16_t rows; /* 0: not given */
+	uint16_t cols;
+	struct {
+		char *device;
+		char *fstype;
+		bool read_only;
+		bool overlay;
+	} root;
+};
+
+/*
+ * Reads the description in the directory base into *d, which the caller frees
+ * with description_deinit(). Returns 0; or a negative errno with a sentence in
+ * *why, and then *d holds nothing.
+ */
+int description_init(struct description *d, const char *base, struct message *why);
+void description_deinit(struct description *d);
+
+#endif

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "init/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/vm_sockets.h>
+
+#define SEND_TIMEOUT_MS 10000
+
+int link_start(uint32_t port)
+{
+	struct sockaddr_vm addr = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = KVMBOX_HOST_CID,
+		.svm_port = port,
+	};
+	int err;
+	int fd;
+
+	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno != EINPROGRESS) {
+		err = errno;
+		close(fd);
+		return -err;
+	}
+	return fd;
+}
+
+int link_finish(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	socklen_t len = sizeof(int);
+	int err = 0;
+
+	while (poll(&p, 1, -1) < 0)
+		if (errno != EINTR)
+			return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
+}
+
+int control_send(struct control *c, uint16_t type, const void *payload, size_t len)
+{
+	struct {
+		struct kvmbox_frame frame;
+		uint8_t bytes[KVMBOX_FRAME_MAX];
+	} out = { .frame = { .type = type, .len = (uint32_t)len } };
+	const uint8_t *next = (const uint8_t *)&out;
+	size_t left = sizeof(out.frame) + len;
+
+	if (c->fd < 0)
+		return -ENOTCONN;
+	if (len > sizeof(out.bytes))
+		return -EMSGSIZE;
+	if (len)
+		memcpy(out.bytes, payload, len);
+	while (left) {
+		ssize_t n = write(c->fd, next, left);
+		struct pollfd p = { .fd = c->fd, .events = POLLOUT };
+
+		if (n >= 0) {
+			next += n;
+			left -= (size_t)n;
+		} else if (errno == EAGAIN) {
+			if (poll(&p, 1, SEND_TIMEOUT_MS) == 0)
+				return -ETIMEDOUT;
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
+/* Returns 1 if a whole frame is at the start of the buffer, 0 if not yet. */
+static int control_frame(struct control *c, const void **payload)
+{
+	size_t len;
+
+	if (c->have < sizeof(c->buf.frame))
+		return 0;
+	if (c->buf.frame.len > KVMBOX_FRAME_MAX)
+		return -EPROTO;
+	len = sizeof(c->buf.frame) + c->buf.frame.len;
+	if (c->have < len)
+		return 0;
+	*payload = c->buf.bytes + sizeof(c->buf.frame);
+	c->used = len;
+	return 1;
+}
+
+int control_receive(struct control *c, const void **payload)
+{
+	c->have -= c->used;
+	memmove(c->buf.bytes, c->buf.bytes + c->used, c->have);
+	c->used = 0;
+	for (;;) {
+		int ret = control_frame(c, payload);
+		ssize_t n;
+
+		if (ret)
+			return ret;
+		n = read(c->fd, c->buf.bytes + c->have, sizeof(c->buf) - c->have);
+		if (n > 0)
+			c->have += (size_t)n;
+		else if (n == 0)
+			return -ENOTCONN;
+		else if (errno == EAGAIN)
+			return 0;
+		else if (errno != EINTR)
+			return -errno;
+	}
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void control_linger(struct control *c, int timeout_ms)
+{
+	int64_t end = now_ms() + timeout_ms;
+
+	if (c->fd < 0)
+		return;
+	for (;;) {
+		struct pollfd p = { .fd = c->fd, .events = POLLIN };
+		int64_t left = end - now_ms();
+		ssize_t n;
+
+		if (left <= 0)
+			return;
+		if (poll(&p, 1, (int)left) <= 0)
+			continue;
+		n = read(c->fd, c->buf.bytes, sizeof(c->buf));
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			return;
+	}
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The streams to the host: connecting them, and frames on the control stream. */
+#ifndef KVMBOX_INIT_LINK_H
+#define KVMBOX_INIT_LINK_H
+
+#include "kvmbox/agent.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Starts to connect to the host's vsock port. Returns a non-blocking socket of
+ * which link_finish() tells what became of it, or a negative errno
+ * (-EAFNOSUPPORT: the kernel has no vsock, -ENODEV: the machine has none).
+ */
+int link_start(uint32_t port);
+
+/*
+ * Waits for the connection; the kernel gives up by itself after two seconds.
+ * Returns 0 or a negative errno; fd stays the caller's in either case.
+ */
+int link_finish(int fd);
+
+struct control {
+	int fd;	     /* not owned; -1: not connected */
+	size_t have; /* bytes in buf */
+	size_t used; /* of them, those of the frame that was returned last */
+	union {
+		struct kvmbox_frame frame;
+		uint8_t bytes[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
+	} buf;
+};
+
+/*
+ * Sends one frame whole, waiting for room up to ten seconds. Returns 0 or a
+ * negative errno.
+ */
+int control_send(struct control *c, uint16_t type, const void *payload, size_t len);
+
+/*
+ * Takes the next frame without waiting. Returns 1 with *payload pointing to the
+ * c->buf.frame.len bytes that follow the header, good until the next call; 0 if
+ * no whole frame is there yet; -ENOTCONN at the end of the stream, -EPROTO for
+ * a frame that is too long, or another negative errno.
+ */
+int control_receive(struct control *c, const void **payload);
+
+/* Waits up to timeout_ms for the host to close the stream; drops what it sends. */
+void control_linger(struct control *c, int timeout_ms);
+
+#endif

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "config/words.h"
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "boot", cmd_boot, "boot a micro-VM, run one command in it, return its exit status" },
+	{ "check", cmd_check, "tell whether this host can run micro-VMs, and what to do if not" },
+};
+
+#define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+	fputs("Usage: kvmbox COMMAND [ARG]...\n"
+	      "       kvmbox --help | --version\n"
+	      "\n"
+	      "Run untrusted workloads, each in a micro-VM of its own.\n"
+	      "\n"
+	      "Commands:\n",
+	      to);
+	for (size_t i = 0; i < NCOMMANDS; i++)
+		fprintf(to, "  %-7s%s\n", commands[i].name, commands[i].help);
+	fputs("\n"
+	      "kvmbox COMMAND --help tells more of one of them, man kvmbox of all.\n",
+	      to);
+}
+
+static int run_command(int argc, char **argv)
+{
+	struct word_match match = { 0 };
+
+	for (size_t i = 0; i < NCOMMANDS; i++) {
+		if (strcmp(argv[0], commands[i].name) == 0)
+			return commands[i].run(argc, argv);
+		word_match_try(&match, argv[0], commands[i].name);
+	}
+	log_line("unknown %s \"%s\"%s", argv[0][0] == '-' ? "option" : "command",
+		 word_show(argv[0]).text,
+		 match.word ? word_show_match(&match).text : "; see kvmbox --help");
+	return CLI_EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	int status = 0;
+
+	if (argc < 2) {
+		print_help(stderr);
+		return CLI_EXIT_FAILED;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		print_help(stdout);
+	else if (strcmp(argv[1], "--version") == 0)
+		puts("kvmbox " KVMBOX_VERSION);
+	else
+		status = run_command(argc - 1, argv + 1);
+	if (fflush(stdout) != 0 && status == 0) {
+		log_line("cannot write to standard output: %s", strerror(errno));
+		status = CLI_EXIT_FAILED;
+	}
+	return status;
+}

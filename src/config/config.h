@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define CONFIG_CPUS_MAX   32
+#define CONFIG_DISKS_MAX  12
+#define CONFIG_QUEUES_MAX 16
+#define CONFIG_SERIAL_MAX 20 /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
+#define CONFIG_NAME_MAX   63 /* it becomes the guest's host name */
+#define CONFIG_FILE_MAX   (256 * 1024) /* bytes of a config file */
+
+enum disk_direct {
+	DISK_DIRECT_AUTO, /* O_DIRECT where the file allows */
+	DISK_DIRECT_ON,
+	DISK_DIRECT_OFF,
+};
+
+struct disk_config {
+	char *path;
+	bool read_only;
+	bool root;                          /* becomes the first disk, /dev/vda */
+	char serial[CONFIG_SERIAL_MAX + 1]; /* "": a default is made */
+	enum disk_direct direct;
+	unsigned int queues; /* 0: as many as vCPUs, at most 4 */
+};
+
+/*
+ * One micro-VM as the user asked for it: the command line laid over a config file, checked, and not
+ * changed any more after that. Strings are owned; NULL or 0 means "not given" where a default needs
+ * knowledge that this module does not have.
+ */
+struct boot_config {
+	char *name;         /* never NULL after config_finish() */
+	unsigned int cpus;  /* 1 .. CONFIG_CPUS_MAX, default 1 */
+	uint64_t mem_bytes; /* multiple of 4 KiB, >= 32 MiB, default 256 MiB */
+	char *kernel;       /* NULL: kvmbox's own */
+	char *initrd;       /* NULL: kvmbox's own, with guest/init */
+	char *append;       /* added to the kernel's command line, or NULL */
+	char *boot_args; /* replaces kvmbox's own command line (Firecracker's boot_args), or NULL */
+	char *rootfs;    /* directory or image; NULL: the built-in root */
+	struct disk_config disks[CONFIG_DISKS_MAX];
+	size_t ndisks;
+	char **argv; /* NULL-terminated; NULL: a shell */
+	char **env;  /* NULL-terminated NAME=VALUE; never NULL after config_finish() */
+	char *workdir;
+	uint64_t timeout_ms; /* 0: none */
+	bool json;
+	/*
+	 * The kernel boots its root's own init and the serial port is the terminal, as Firecracker
+	 * does it: with --initrd, or a config file with a root drive and no workload.
+	 */
+	bool full_system;
+};
+
+void config_init(struct boot_config *cfg);
+void config_deinit(struct boot_config *cfg);
+
+/*
+ * Parse the arguments of "kvmbox boot" (@argv[0] is "boot"), the --config file first wherever it
+ * stands, then check the whole. Returns 0; 1 when --help was asked for; or negative errno with a
+ * sentence that names the option, key or value and says what would be right.
+ */
+int config_parse_boot(struct boot_config *cfg, int argc, char **argv, struct error *err);
+
+/*
+ * Lay a JSON config file of @len bytes over *@cfg (Firecracker's keys, and ours beside them).
+ * @path is only for words. Returns 0 or negative errno with a sentence.
+ */
+int config_parse_json(struct boot_config *cfg, const char *text, size_t len, const char *path,
+		      struct error *err);
+
+/* Fill in defaults and check what belongs together. Returns 0 or negative errno with a sentence. */
+int config_finish(struct boot_config *cfg, struct error *err);
+
+/*
+ * Check that the paths of @cfg are there, of the right kind and accessible, so that the sentence
+ * comes before anything is started. Returns 0 or negative errno with a sentence.
+ */
+int config_check_paths(const struct boot_config *cfg, struct error *err);
+
+/*
+ * "512", "64K", "256M", "1.5G", "2GiB", "1T" as bytes, in powers of 1024.
+ * Returns 0, -EINVAL or -ERANGE.
+ */
+int parse_size(const char *s, uint64_t *bytes);
+
+/*
+ * "5" and "1.5s" (seconds), "200ms", "2m", "1h" as milliseconds, at least 1 unless it is 0.
+ * Returns 0, -EINVAL or -ERANGE.
+ */
+int parse_duration(const char *s, uint64_t *ms);
+
+/*
+ * PATH[,ro][,serial=S][,direct=on|off|auto][,queues=N], a comma within PATH being written twice.
+ * Returns 0, and @disk->path is the caller's to free; or negative errno with a sentence.
+ */
+int parse_disk(const char *s, struct disk_config *disk, struct error *err);

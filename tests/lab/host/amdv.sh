@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2154  # the caller's variables
+#
+# The AMD-V lab, sourced by scripts/lab: QEMU emulates the CPU (TCG, with nested paging), Debian's
+# generic kernel runs on it, and this machine's root is its root, read-only with a tmpfs on top.
+
+amdv_modules=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p overlay kvm_amd tun)
+
+# kernel_release PACKAGE: prints the release that a kernel metapackage stands for.
+kernel_release() {
+	dpkg-query -W -f '${Depends}' "$1" | sed 's/^linux-image-\([^ ,]*\).*/\1/'
+}
+
+# kernel_unpack BZIMAGE: prints the ELF kernel in it: the host unpacks faster than an emulated CPU.
+kernel_unpack() {
+	local setup_sectors offset length payload
+	setup_sectors=$(od -An -tu1 -j $((0x1f1)) -N1 "$1")
+	offset=$(od -An -tu4 -j $((0x248)) -N4 "$1")
+	length=$(od -An -tu4 -j $((0x24c)) -N4 "$1")
+	payload=$(((setup_sectors + 1) * 512 + offset))
+	tail -c +$((payload + 1)) "$1" | head -c "$length" | xz -dc --single-stream 2>/dev/null || true
+}
+
+# stage_modules RELEASE DIR MODULE...: copies the modules and what they need to DIR, with their order in DIR/order.
+stage_modules() {
+	local release=$1 dir=$2 path
+	shift 2
+	mkdir -p "$dir"
+	modprobe --set-version "$release" --ignore-install --show-depends --all "$@" |
+		sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' |
+		while read -r path; do
+			cp "$path" "$dir/"
+			basename "$path"
+		done >"$dir/order"
+}
+
+# stage_busybox DIR: puts busybox there under all its names.
+stage_busybox() {
+	local applet
+	cp /bin/busybox "$1/"
+	for applet in $(/bin/busybox --list); do
+		[[ $applet == busybox ]] || ln -s busybox "$1/$applet"
+	done
+}
+
+# pack_initrd TREE: prints TREE as a cpio archive.
+pack_initrd() {
+	(cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --owner=+0:+0 --quiet)
+}
+
+# store_boot_files DIR: moves what was built in $run/boot to the cache, whose old entries go.
+store_boot_files() {
+	local cache=${1%/*}
+	mkdir -p "$cache"
+	find "$cache" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
+	# Another lab may have stored the same at the same time.
+	mv -T "$run/boot" "$1" 2>/dev/null || [[ -d $1 ]] || die "cannot write $1"
+}
+
+# amdv_boot_files: builds the lab host's kernel and initrd where they are not cached; sets boot to their directory.
+amdv_boot_files() {
+	local release key tree
+	need_packages qemu-system-x86 linux-image-amd64 busybox-static cpio kmod xz-utils
+	release=$(kernel_release linux-image-amd64)
+	key=$({
+		cat "$host/amdv.sh" "$host/amdv-init" "$host/host-init"
+		stat -c '%n %s %Y' "/boot/vmlinuz-$release" "/lib/modules/$release/modules.dep" /bin/busybox
+	} | sha256sum | head -c 16)
+	boot=$(cache_dir)/lab/amdv-$release-$key
+	[[ ! -d $boot ]] || return 0
+
+	say "preparing the lab host's kernel and initrd (once)"
+	tree=$run/initrd
+	mkdir -p "$tree"/{bin,proc,sys,dev,lower,upper,root} "$run/boot"
+	stage_busybox "$tree/bin"
+	cp "$host/amdv-init" "$tree/init"
+	cp "$host/host-init" "$tree/host-init"
+	stage_modules "$release" "$tree/modules" "${amdv_modules[@]}"
+	pack_initrd "$tree" >"$run/boot/initrd"
+	kernel_unpack "/boot/vmlinuz-$release" >"$run/boot/kernel"
+	store_boot_files "$boot"
+}
+
+amdv_run() {
+	local boot token security=passthrough i status=0
+	amdv_boot_files
+	make_disks
+	token=lab-$(od -An -tx8 -N16 /dev/urandom | tr -d ' \n')
+	printf '%s' "$token" >"$run/token"
+	# Only root may hand files through as they are; others see what they may see themselves.
+	[[ $EUID == 0 ]] || security=none
+
+	local qemu=(qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt
+		-m "${mem:-4096}" -smp "${cpus:-2}" -bios qboot.rom -display none -nodefaults -no-reboot
+		-kernel "$boot/kernel" -initrd "$boot/initrd"
+		-append "console=ttyS0 quiet reboot=t panic=-1 mitigations=off cryptomgr.notests init_on_alloc=0 rodata=off tsc=reliable no_timer_check random.trust_cpu=on lab.run=$run lab.out=$out"
+		-serial "file:$run/console"
+		-fsdev "local,id=root,path=/,security_model=$security,readonly=on,multidevs=remap"
+		-device virtio-9p-pci,fsdev=root,mount_tag=root
+		-fsdev "local,id=out,path=$out,security_model=$security,multidevs=remap"
+		-device virtio-9p-pci,fsdev=out,mount_tag=out
+		-device virtio-serial-pci
+		-chardev file,id=stdout,path=/dev/fd/3 -device virtserialport,chardev=stdout,nr=1
+		-chardev file,id=stderr,path=/dev/fd/4 -device virtserialport,chardev=stderr,nr=2
+		-device virtio-rng-pci)
+	for i in "${!disks[@]}"; do
+		# Thrown away afterwards: the outer machine need not make any of it durable.
+		qemu+=(-drive "file=$run/disk$i,if=none,id=disk$i,format=raw,cache=unsafe,discard=unmap"
+			-device "virtio-blk-pci,drive=disk$i")
+		lab_disks+=("/dev/vd$(printf "\\x$(printf '%x' $((97 + i)))")")
+	done
+	write_job "$run/job"
+
+	mkfifo "$run/stdout" "$run/stderr"
+	"${qemu[@]}" "${qemu_args[@]}" </dev/null 3>"$run/stdout" 4>"$run/stderr" >"$run/qemu" 2>&1 &
+	child=$!
+	"$host/relay" "$token" "$timeout" 3<"$run/stdout" 4<"$run/stderr" 5>"$run/status" &
+	await $! || status=$?
+	case $status in
+	0) return "$(<"$run/status")" ;;
+	124) say "the command did not end within $timeout seconds"; return 124 ;;
+	*) cat "$run/qemu" >>"$run/console"; lab_died "the lab host stopped before the command ended" ;;
+	esac
+}
