@@ -2,10 +2,10 @@
 /*
  * Raw files and block devices, through the loop's io_uring.
  *
- * Two descriptors are kept for a disk: one with O_DIRECT, where the file offers it, and one without.
- * A request goes straight to the device when its offset, length and memory are aligned as the file
- * asks; any other takes the page cache, which Linux keeps coherent with direct I/O on the same file.
- * A flush covers both, as fdatasync() speaks of the file and not of the descriptor.
+ * Two descriptors are kept for a disk: one with O_DIRECT, where the file offers it, and one
+ * without. A request goes straight to the device when its offset, length and memory are aligned as
+ * the file asks; any other takes the page cache, which Linux keeps coherent with direct I/O on the
+ * same file. A flush covers both, as fdatasync() speaks of the file and not of the descriptor.
  */
 #include "backend/disk.h"
 
@@ -30,9 +30,9 @@
 struct raw_disk {
 	struct disk disk;
 	char *path;
-	int fd;		/* through the page cache */
-	int direct_fd;	/* O_DIRECT, or -1 */
-	uint32_t mem_align; /* of memory for direct I/O, bytes */
+	int fd;                /* through the page cache */
+	int direct_fd;         /* O_DIRECT, or -1 */
+	uint32_t mem_align;    /* of memory for direct I/O, bytes */
 	uint32_t offset_align; /* of offset and length for direct I/O, bytes */
 
 	struct loop *loop;
@@ -281,8 +281,8 @@ static int probe_block_device(struct raw_disk *d, dev_t dev)
 /* Whether the file's file system does @mode, tried past the end, where it changes nothing. */
 static bool can_fallocate(const struct raw_disk *d, int mode)
 {
-	return !fallocate(d->fd, mode | FALLOC_FL_KEEP_SIZE, (off_t)(d->disk.capacity + 4096) & ~4095,
-			  4096);
+	return !fallocate(d->fd, mode | FALLOC_FL_KEEP_SIZE,
+			  (off_t)(d->disk.capacity + 4096) & ~4095, 4096);
 }
 
 static int probe_file(struct raw_disk *d, off_t size)
@@ -292,7 +292,8 @@ static int probe_file(struct raw_disk *d, off_t size)
 	d->disk.physical_size = 4096;
 	if (!d->disk.read_only) {
 		d->disk.can_discard = can_fallocate(d, FALLOC_FL_PUNCH_HOLE);
-		d->disk.can_write_zeroes = d->disk.can_discard && can_fallocate(d, FALLOC_FL_ZERO_RANGE);
+		d->disk.can_write_zeroes =
+			d->disk.can_discard && can_fallocate(d, FALLOC_FL_ZERO_RANGE);
 	}
 	return 0;
 }
@@ -304,10 +305,10 @@ static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error
 	if (fstat(d->fd, &st))
 		return error_set(err, errno, "disk %s: %s", cfg->path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return error_set(err, EINVAL, "disk %s is neither a regular file nor a block device",
-				 cfg->path);
-	int ret = S_ISBLK(st.st_mode) ? probe_block_device(d, st.st_rdev) :
-					probe_file(d, st.st_size);
+		return error_set(err, EINVAL,
+				 "disk %s is neither a regular file nor a block device", cfg->path);
+	int ret =
+		S_ISBLK(st.st_mode) ? probe_block_device(d, st.st_rdev) : probe_file(d, st.st_size);
 	if (ret)
 		return error_set(err, -ret, "disk %s: cannot find its size: %s", cfg->path,
 				 strerror(-ret));

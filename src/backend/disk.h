@@ -16,19 +16,19 @@
 enum disk_op {
 	DISK_READ,
 	DISK_WRITE,
-	DISK_FLUSH,	   /* completes when everything completed before survives a power loss */
-	DISK_DISCARD,	   /* the range may read as zeroes and its space be freed */
+	DISK_FLUSH,        /* completes when everything completed before survives a power loss */
+	DISK_DISCARD,      /* the range may read as zeroes and its space be freed */
 	DISK_WRITE_ZEROES, /* the range reads as zeroes; its space is kept */
 	DISK_UNMAP_ZEROES, /* the range reads as zeroes; its space may be freed */
 };
 
 struct disk_io {
 	enum disk_op op;
-	bool durable;	     /* DISK_WRITE: complete only when it survives a power loss */
-	uint16_t slot;	     /* the submitter's number for it, unique while in flight */
-	uint64_t offset;     /* bytes */
-	uint64_t len;	     /* bytes; for reads and writes the sum of the segments */
-	struct iovec *iov;   /* consumed by the backend */
+	bool durable;      /* DISK_WRITE: complete only when it survives a power loss */
+	uint16_t slot;     /* the submitter's number for it, unique while in flight */
+	uint64_t offset;   /* bytes */
+	uint64_t len;      /* bytes; for reads and writes the sum of the segments */
+	struct iovec *iov; /* consumed by the backend */
 	unsigned int niov;
 	void (*done)(struct disk_io *io, int result); /* 0 or negative errno; loop thread */
 };
@@ -48,8 +48,8 @@ struct disk_ops {
 
 struct disk {
 	const struct disk_ops *ops;
-	uint64_t capacity;   /* bytes */
-	uint32_t block_size; /* logical, bytes */
+	uint64_t capacity;      /* bytes */
+	uint32_t block_size;    /* logical, bytes */
 	uint32_t physical_size; /* bytes of a physical block; a hint */
 	bool read_only;
 	bool can_discard;

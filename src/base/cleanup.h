@@ -23,11 +23,11 @@ static inline void cleanup_close(const int *fd)
 #define AUTO_CLOSE __attribute__((cleanup(cleanup_close)))
 
 /* Take the pointer out of an AUTO_FREE variable; the caller owns it from here. */
-#define steal_ptr(p)                                                                               \
-	({                                                                                         \
-		__auto_type stolen_ = (p);                                                         \
-		(p) = NULL;                                                                        \
-		stolen_;                                                                           \
+#define steal_ptr(p)                       \
+	({                                 \
+		__auto_type stolen_ = (p); \
+		(p) = NULL;                \
+		stolen_;                   \
 	})
 
 /* Take the descriptor out of an AUTO_CLOSE variable; the caller owns it from here. */

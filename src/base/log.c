@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define LIMIT_WINDOW_NS (5ull * 1000 * 1000 * 1000)
-#define LIMIT_LINES	10
+#define LIMIT_LINES     10
 
 uint64_t clock_now_ns(void)
 {

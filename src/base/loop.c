@@ -9,7 +9,7 @@
 
 #define SOURCES_MAX 64
 #define FILES_MAX   256
-#define NOBODY	    UINT64_MAX /* a tag whose source is past the end of any table */
+#define NOBODY      UINT64_MAX /* a tag whose source is past the end of any table */
 
 struct loop_call {
 	struct loop *loop;

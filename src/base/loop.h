@@ -29,8 +29,8 @@ struct loop_event {
 	uint8_t op;
 	uint16_t index;
 	uint32_t generation; /* low 24 bits are kept */
-	int32_t res;	     /* the operation's result, or negative errno */
-	uint32_t flags;	     /* IORING_CQE_F_* */
+	int32_t res;         /* the operation's result, or negative errno */
+	uint32_t flags;      /* IORING_CQE_F_* */
 };
 
 typedef void loop_handler(void *ctx, const struct loop_event *ev);

@@ -329,7 +329,7 @@ static int enter_mem_size_mib(struct parse *p, const struct at *at, struct json_
 
 static int enter_mem_size(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
+	const char *s = NULL;
 	int ret = check_only_mem(p, at);
 
 	if (ret == 0)

@@ -3,9 +3,9 @@
  * virtio-blk (virtio 1.3, 5.2), guest half.
  *
  * The life of a request: a chain is popped into a slot; its header is copied out once and checked;
- * the rest of the chain, as host memory, becomes a disk_io; when the disk is done the status byte is
- * written and the chain pushed. There are as many slots as the queues have entries, so what a guest
- * can have in flight is bounded by what it was offered.
+ * the rest of the chain, as host memory, becomes a disk_io; when the disk is done the status byte
+ * is written and the chain pushed. There are as many slots as the queues have entries, so what a
+ * guest can have in flight is bounded by what it was offered.
  *
  * Every chain of legal shape gets an answer, be it an error. Only a chain in which no status byte
  * can be placed is a fault.
@@ -23,7 +23,7 @@
 #include "mem/cursor.h"
 
 #define QUEUE_SIZE 256
-#define SECTOR	   512u
+#define SECTOR     512u
 /* Data segments of a request: what a chain may have, less header and status. */
 #define SEG_MAX (VIRTQ_CHAIN_MAX - 2)
 /* Bytes that one discard or write-zeroes may cover. */
@@ -33,7 +33,7 @@ struct blk_request {
 	struct disk_io io; /* first */
 	struct blk *blk;
 	uint16_t queue;
-	uint8_t *status; /* in guest memory */
+	uint8_t *status;  /* in guest memory */
 	uint32_t written; /* bytes of the chain's writable part, should it succeed */
 	struct virtq_chain chain;
 };
@@ -112,8 +112,7 @@ static void request_done(struct disk_io *io, int result)
 	if (!result)
 		request_answer(r, VIRTIO_BLK_S_OK);
 	else
-		request_answer(r, result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP :
-							  VIRTIO_BLK_S_IOERR);
+		request_answer(r, result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
 }
 
 static void request_submit(struct blk_request *r)

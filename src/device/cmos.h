@@ -5,7 +5,7 @@
 #include <time.h>
 
 #define CMOS_INDEX_PORT 0x70u
-#define CMOS_DATA_PORT	0x71u
+#define CMOS_DATA_PORT  0x71u
 
 /*
  * What CMOS register @index of an MC146818 real-time clock reads at UTC time @now. The clock is in

@@ -2,18 +2,18 @@
 #include "device/i8042.h"
 
 #define STATUS_OUTPUT_FULL 0x01u
-#define STATUS_COMMAND	   0x08u /* last write went to the command port */
-#define STATUS_UNLOCKED	   0x10u
+#define STATUS_COMMAND     0x08u /* last write went to the command port */
+#define STATUS_UNLOCKED    0x10u
 
 #define CMD_READ_CONTROL  0x20
 #define CMD_WRITE_CONTROL 0x60
-#define CMD_TEST_AUX	  0xa9
-#define CMD_SELF_TEST	  0xaa
+#define CMD_TEST_AUX      0xa9
+#define CMD_SELF_TEST     0xaa
 #define CMD_TEST_KEYBOARD 0xab
 #define CMD_WRITE_OUTPUT  0xd1
-#define CMD_AUX_LOOP	  0xd3
-#define CMD_AUX_SEND	  0xd4
-#define CMD_RESET	  0xfe
+#define CMD_AUX_LOOP      0xd3
+#define CMD_AUX_SEND      0xd4
+#define CMD_RESET         0xfe
 
 static void answer(struct i8042 *k, uint8_t value)
 {

@@ -13,7 +13,7 @@
 #include "mem/cursor.h"
 
 #define QUEUE_SIZE 8
-#define CHUNK	   256 /* getrandom() returns so much at once, whole, once it is seeded */
+#define CHUNK      256 /* getrandom() returns so much at once, whole, once it is seeded */
 
 struct rng {
 	struct virtio_device dev; /* first */

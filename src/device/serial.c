@@ -136,8 +136,8 @@ uint8_t serial_read(struct serial *s, uint32_t off)
 }
 
 /*
- * Outside of the lock: when whoever reads is slow, only the vCPU that prints waits. A signal (the VM
- * is ending) or a reader that is gone ends the wait, and the byte is lost.
+ * Outside of the lock: when whoever reads is slow, only the vCPU that prints waits. A signal (the
+ * VM is ending) or a reader that is gone ends the wait, and the byte is lost.
  */
 static void transmit(const struct serial *s, uint8_t byte)
 {

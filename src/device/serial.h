@@ -17,8 +17,8 @@
  */
 struct serial {
 	pthread_mutex_t lock;
-	int irq_fd;  /* pulses the interrupt line */
-	int out_fd;  /* where the guest's bytes go; a write may block, which stalls that vCPU only */
+	int irq_fd; /* pulses the interrupt line */
+	int out_fd; /* where the guest's bytes go; a write may block, which stalls that vCPU only */
 	int room_fd; /* eventfd, signalled when the guest has taken the last byte of input */
 	uint8_t ier, lcr, mcr, scr, fcr;
 	uint8_t divisor[2];

@@ -28,7 +28,8 @@ int guest_mem_init(struct guest_mem *mem, uint64_t size)
 		munmap(raw, skew);
 	if (skew < HUGE_PAGE)
 		munmap(base + size, HUGE_PAGE - skew);
-	/* Both are advice: a kernel without huge pages or core dumps runs the guest all the same. */
+	/* Both are advice: a kernel without huge pages or core dumps runs the guest all the same.
+	 */
 	madvise(base, size, MADV_HUGEPAGE);
 	madvise(base, size, MADV_DONTDUMP);
 

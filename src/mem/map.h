@@ -9,10 +9,10 @@
  * The sole road to guest bytes. Guest RAM is one host mapping, seen by the guest as one or two
  * regions: [0, 3 GiB) and, past the hole in which the devices live, from 4 GiB up.
  */
-#define GUEST_RAM_MIN	   (32ull << 20)
-#define GUEST_LOW_RAM_MAX  (3ull << 30) /* where the hole below 4 GiB begins */
-#define GUEST_HIGH_RAM	   (4ull << 30) /* where RAM goes on */
-#define GUEST_RAM_SLOTS	   2
+#define GUEST_RAM_MIN     (32ull << 20)
+#define GUEST_LOW_RAM_MAX (3ull << 30) /* where the hole below 4 GiB begins */
+#define GUEST_HIGH_RAM    (4ull << 30) /* where RAM goes on */
+#define GUEST_RAM_SLOTS   2
 
 struct guest_region {
 	uint64_t gpa;

@@ -117,7 +117,8 @@ static void send_frame(struct agent *a, uint16_t type, const void *payload, uint
 	if (len)
 		memcpy(buf + sizeof(frame), payload, len);
 	ssize_t ret = send(a->fd, buf, sizeof(frame) + len, MSG_DONTWAIT | MSG_NOSIGNAL);
-	(void)ret; /* a guest that does not read its control stream is ended when the grace is over */
+	(void)ret; /* a guest that does not read its control stream is ended when the grace is over
+		    */
 }
 
 void agent_signal(struct agent *a, int signo)

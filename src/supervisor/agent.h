@@ -9,7 +9,8 @@
 
 /*
  * The host's end of the agent's control stream (include/kvmbox/agent.h). What comes from the guest
- * is hostile: a frame that is too long ends the stream, anything else that makes no sense is skipped.
+ * is hostile: a frame that is too long ends the stream, anything else that makes no sense is
+ * skipped.
  */
 struct agent {
 	int fd; /* -1: not connected, or over */

@@ -8,7 +8,7 @@
 /* How a boot went. Times are CLOCK_MONOTONIC, ns; 0: that point was not reached. */
 struct report {
 	const char *name;
-	int status;	     /* kvmbox's exit status */
+	int status;          /* kvmbox's exit status */
 	const char *reason;  /* "exited", "signaled", "timeout", "stopped", "reset", "panic", ... */
 	const char *error;   /* a sentence, or "" */
 	uint64_t begin_ns;   /* kvmbox's main() */

@@ -50,10 +50,16 @@ static int hash_tree(const char *dir, uint64_t *out)
 		}
 		const struct stat *st = e->fts_statp;
 		const uint64_t facts[] = {
-			st->st_dev,	     st->st_ino,	  st->st_mode,
-			st->st_uid,	     st->st_gid,	  (uint64_t)st->st_size,
-			st->st_rdev,	     (uint64_t)st->st_mtim.tv_sec,
-			(uint64_t)st->st_mtim.tv_nsec, (uint64_t)st->st_ctim.tv_sec,
+			st->st_dev,
+			st->st_ino,
+			st->st_mode,
+			st->st_uid,
+			st->st_gid,
+			(uint64_t)st->st_size,
+			st->st_rdev,
+			(uint64_t)st->st_mtim.tv_sec,
+			(uint64_t)st->st_mtim.tv_nsec,
+			(uint64_t)st->st_ctim.tv_sec,
 			(uint64_t)st->st_ctim.tv_nsec,
 		};
 		uint64_t h = hash(HASH_START, e->fts_path, e->fts_pathlen);
@@ -98,8 +104,8 @@ static int cache_dir(char *path, size_t size, struct error *err)
 		return error_set(err, ENAMETOOLONG, "the cache directory's name is too long");
 	int ret = make_dirs(path);
 	return ret ? error_set(err, -ret, "cannot make the cache directory %s: %s", path,
-			       strerror(-ret)) :
-		     0;
+			       strerror(-ret))
+		   : 0;
 }
 
 /* Wait for @pid, and say what takes so long once it has taken a second. */
@@ -245,6 +251,6 @@ int rootfs_prepare(const char *source, struct rootfs *out, struct error *err)
 
 	if (stat(source, &st))
 		return error_set(err, errno, "--rootfs %s: %s", source, strerror(errno));
-	return S_ISDIR(st.st_mode) ? pack_directory(source, out, err) :
-				     probe_image(source, out, err);
+	return S_ISDIR(st.st_mode) ? pack_directory(source, out, err)
+				   : probe_image(source, out, err);
 }

@@ -10,7 +10,7 @@
 struct rootfs {
 	char path[PATH_MAX];
 	const char *fstype; /* "ext4", "erofs" or "squashfs" */
-	bool read_only;	    /* the format cannot be written: the guest lays an overlay over it */
+	bool read_only;     /* the format cannot be written: the guest lays an overlay over it */
 };
 
 /*

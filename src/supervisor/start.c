@@ -35,9 +35,8 @@ static int open_file(const char *path, const char *what, int flags, struct error
 {
 	int fd = open(path, flags | O_CLOEXEC);
 
-	return fd < 0 ? error_set(err, errno, "cannot open %s %s: %s", what, path,
-				  strerror(errno)) :
-			fd;
+	return fd < 0 ? error_set(err, errno, "cannot open %s %s: %s", what, path, strerror(errno))
+		      : fd;
 }
 
 static int open_kvm(struct launch *l, struct error *err)
@@ -129,7 +128,8 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 	disk.read_only |= l->rootfs.read_only;
 	w->root_device = "/dev/vda";
 	w->root_fstype = l->rootfs.fstype;
-	/* A root that cannot be written gets an overlay; one that the user wants read-only does not. */
+	/* A root that cannot be written gets an overlay; one that the user wants read-only does
+	 * not. */
 	w->root_overlay = l->rootfs.read_only;
 	w->root_read_only = disk.read_only && !w->root_overlay;
 	return add_disk(l, &disk, err);

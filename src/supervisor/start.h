@@ -21,7 +21,7 @@ struct launch {
 	const char **env;
 	pid_t monitor;
 	int monitor_fd; /* pidfd */
-	int channel;	/* our ends */
+	int channel;    /* our ends */
 	int console;
 };
 
@@ -30,6 +30,5 @@ struct launch {
  * @terminal: the workload gets a terminal. Returns 0, or negative errno with the sentence in @err
  * and nothing left behind.
  */
-int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal,
-		 struct error *err);
+int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal, struct error *err);
 void launch_deinit(struct launch *l);

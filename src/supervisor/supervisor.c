@@ -3,10 +3,10 @@
  * The privileged half of a VM. It opens what has a name, starts the monitor, and then does nothing
  * but move bytes and watch: one poll() over a fixed set of descriptors.
  *
- * The end. In order: the agent reports EXIT, its byte streams end, MESSAGE_STOP goes to the monitor,
- * which ends. A signal or the time limit begins that order by a signal to the workload; whoever does
- * not follow in time is helped along, stage by stage (enum stopping). Whatever the end, bytes that
- * the monitor had handed over are still delivered.
+ * The end. In order: the agent reports EXIT, its byte streams end, MESSAGE_STOP goes to the
+ * monitor, which ends. A signal or the time limit begins that order by a signal to the workload;
+ * whoever does not follow in time is helped along, stage by stage (enum stopping). Whatever the
+ * end, bytes that the monitor had handed over are still delivered.
  */
 #include "supervisor/supervisor.h"
 
@@ -30,15 +30,15 @@
 #include "supervisor/tail.h"
 #include "supervisor/terminal.h"
 
-#define GRACE_SIGNAL_NS	  (10ull * 1000000000) /* for the workload to act on a signal */
+#define GRACE_SIGNAL_NS   (10ull * 1000000000) /* for the workload to act on a signal */
 #define GRACE_SHUTDOWN_NS (5ull * 1000000000)  /* for guest/init to end without it */
-#define TAIL_LINES	  20
+#define TAIL_LINES        20
 
 enum stopping {
 	NOT_STOPPING,
 	STOPPING_SIGNAL,   /* the workload has been signalled */
 	STOPPING_SHUTDOWN, /* guest/init has been told to kill it */
-	STOPPING_NOW,	   /* the monitor has been told to end */
+	STOPPING_NOW,      /* the monitor has been told to end */
 };
 
 struct supervisor {
@@ -63,6 +63,7 @@ struct supervisor {
 	int wait_status;
 	bool have_end; /* MESSAGE_ENDED has come */
 	struct message end;
+	char text[sizeof(((struct message *)0)->text)]; /* what went wrong, for the report */
 };
 
 /* ---- stopping ---- */
@@ -157,7 +158,12 @@ static void handle_signal(struct supervisor *s)
 	}
 	if (!s->stop_signal)
 		s->stop_signal = (int)info.ssi_signo;
-	stop_further(s, (int)info.ssi_signo);
+	if (s->gone)
+		/* Only a reader that stalls keeps us: whoever signals does not want to wait for it.
+		 */
+		s->out.ended = s->err.ended = true;
+	else
+		stop_further(s, (int)info.ssi_signo);
 }
 
 /* One more stream of the guest's. Each of the known ports is taken once. */
@@ -252,7 +258,17 @@ static bool finished(const struct supervisor *s)
 static void step(struct supervisor *s)
 {
 	bool console_is_ours = !s->cfg->full_system;
-	enum { SIGNAL, MONITOR, CHANNEL, AGENT, CONSOLE, IN, OUT = IN + 2, ERR = OUT + 2, NPOLL = ERR + 2 };
+	enum {
+		SIGNAL,
+		MONITOR,
+		CHANNEL,
+		AGENT,
+		CONSOLE,
+		IN,
+		OUT = IN + 2,
+		ERR = OUT + 2,
+		NPOLL = ERR + 2
+	};
 	struct pollfd p[NPOLL] = {
 		[SIGNAL] = { .fd = s->signal_fd, .events = POLLIN },
 		[MONITOR] = { .fd = s->gone ? -1 : s->launch.monitor_fd, .events = POLLIN },
@@ -335,8 +351,8 @@ static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 	char line[256];
 
 	if (!s->have_end && WIFSIGNALED(s->wait_status))
-		return failed(s, "monitor-killed", text, size, "the monitor was killed by signal %d",
-			      WTERMSIG(s->wait_status));
+		return failed(s, "monitor-killed", text, size,
+			      "the monitor was killed by signal %d", WTERMSIG(s->wait_status));
 	if (!s->have_end)
 		return failed(s, "monitor-died", text, size,
 			      "the monitor ended without a word (status %d)",
@@ -365,8 +381,8 @@ static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 
 static int verdict(struct supervisor *s, char *text, size_t size)
 {
-	int status = s->agent.exit_ns ? verdict_of_agent(s, text, size) :
-					verdict_of_monitor(s, text, size);
+	int status = s->agent.exit_ns ? verdict_of_agent(s, text, size)
+				      : verdict_of_monitor(s, text, size);
 
 	if (s->timed_out) {
 		s->report.reason = "timeout";
@@ -379,8 +395,8 @@ static int verdict(struct supervisor *s, char *text, size_t size)
 
 static int conclude(struct supervisor *s)
 {
-	char text[sizeof(s->end.text)] = "";
-	int status = verdict(s, text, sizeof(text));
+	char *text = s->text;
+	int status = verdict(s, text, sizeof(s->text));
 
 	s->report.status = status;
 	s->report.error = text;

@@ -7,8 +7,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define ESCAPE_KEY    0x1d /* Ctrl-] */
-#define ESCAPE_COUNT  3
+#define ESCAPE_KEY     0x1d /* Ctrl-] */
+#define ESCAPE_COUNT   3
 #define ESCAPE_TIME_NS 1000000000ull
 
 static struct termios saved;

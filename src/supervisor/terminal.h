@@ -30,5 +30,4 @@ struct terminal_escape {
 	unsigned int count;
 	uint64_t first_ns;
 };
-bool terminal_escaped(struct terminal_escape *e, const uint8_t *typed, size_t len,
-		      uint64_t now_ns);
+bool terminal_escaped(struct terminal_escape *e, const uint8_t *typed, size_t len, uint64_t now_ns);

@@ -60,8 +60,8 @@ struct virtio_transport_ops {
 struct virtio_device {
 	/* set by the device model's constructor */
 	const struct virtio_ops *ops;
-	const char *name;	   /* for log lines: "blk0" */
-	uint32_t id;		   /* virtio 1.3, 5 */
+	const char *name;          /* for log lines: "blk0" */
+	uint32_t id;               /* virtio 1.3, 5 */
 	uint64_t features_offered; /* VIRTIO_F_VERSION_1 and ring features are added by the core */
 	uint32_t config_size;
 	unsigned int nqueues;
@@ -71,14 +71,14 @@ struct virtio_device {
 
 	/* set by the core */
 	struct virtq queues[VIRTIO_QUEUES_MAX];
-	uint64_t features; /* negotiated */
-	bool running;	   /* between start and stop; loop thread */
+	uint64_t features;  /* negotiated */
+	bool running;       /* between start and stop; loop thread */
 	atomic_bool broken; /* a guest fault: DEVICE_NEEDS_RESET is shown until reset */
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	struct ratelimit faults;
-	int source;	     /* of virtio_kick_again() */
-	uint32_t again;	     /* queues with such a kick under way, a bit each */
+	int source;          /* of virtio_kick_again() */
+	uint32_t again;      /* queues with such a kick under way, a bit each */
 	uint32_t generation; /* counts starts, so that a kick from before a reset is dropped */
 };
 

@@ -20,10 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VENDOR_ID  0x4d56424bu /* "KBVM": no registry exists for these */
-#define STATUS_ALL (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | \
-		    VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK | \
-		    VIRTIO_CONFIG_S_FAILED)
+#define VENDOR_ID 0x4d56424bu /* "KBVM": no registry exists for these */
+#define STATUS_ALL                                                                            \
+	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK | \
+	 VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
 
 struct virtio_mmio {
 	struct virtio_device *dev;
@@ -31,7 +31,7 @@ struct virtio_mmio {
 	int irq_file;
 	int kick_files[VIRTIO_QUEUES_MAX];
 
-	atomic_uint isr;	       /* InterruptStatus */
+	atomic_uint isr; /* InterruptStatus */
 	atomic_uint config_generation;
 
 	pthread_mutex_t lock; /* the rest */
@@ -297,9 +297,9 @@ static uint32_t read_register(struct virtio_mmio *t, uint32_t off)
 	case VIRTIO_MMIO_VENDOR_ID:
 		return VENDOR_ID;
 	case VIRTIO_MMIO_DEVICE_FEATURES:
-		return t->device_features_sel > 1 ?
-			       0 :
-			       (uint32_t)(dev->features_offered >> 32 * t->device_features_sel);
+		return t->device_features_sel > 1
+			       ? 0
+			       : (uint32_t)(dev->features_offered >> 32 * t->device_features_sel);
 	case VIRTIO_MMIO_QUEUE_NUM_MAX:
 		return q ? q->size_max : 0;
 	case VIRTIO_MMIO_QUEUE_READY:
@@ -320,8 +320,7 @@ static uint32_t read_register(struct virtio_mmio *t, uint32_t off)
 
 static bool in_config(const struct virtio_mmio *t, uint64_t off, uint32_t len)
 {
-	return off >= VIRTIO_MMIO_CONFIG &&
-	       off - VIRTIO_MMIO_CONFIG + len <= t->dev->config_size;
+	return off >= VIRTIO_MMIO_CONFIG && off - VIRTIO_MMIO_CONFIG + len <= t->dev->config_size;
 }
 
 void virtio_mmio_read(struct virtio_mmio *t, uint64_t off, void *data, uint32_t len)
@@ -331,7 +330,8 @@ void virtio_mmio_read(struct virtio_mmio *t, uint64_t off, void *data, uint32_t 
 		t->dev->ops->config_read(t->dev, (uint32_t)off - VIRTIO_MMIO_CONFIG, data, len);
 		return;
 	}
-	/* 4.2.2.2: below the configuration, registers are 32 bits wide, aligned, and nothing else. */
+	/* 4.2.2.2: below the configuration, registers are 32 bits wide, aligned, and nothing else.
+	 */
 	if (off >= VIRTIO_MMIO_CONFIG || len != 4 || off % 4)
 		return;
 

@@ -7,7 +7,8 @@
  *
  *  - The addresses are checked when the queue is enabled and never looked at again; what is kept
  *    are host pointers to memory that stays mapped as long as the VM.
- *  - A field is loaded once, through a volatile access, into a local; the local is checked and used.
+ *  - A field is loaded once, through a volatile access, into a local; the local is checked and
+ * used.
  *  - Positions (next_avail, next_used) are ours and never read back from the rings.
  *  - The number of chains taken and not given back is bounded by the queue's size, whatever the
  *    available ring says, so a head that is published twice cannot make us hold more.
@@ -73,7 +74,7 @@ void virtq_reset(struct virtq *q)
 struct walk {
 	const struct vring_desc *table;
 	uint32_t entries; /* of the table */
-	uint32_t left;	  /* descriptors this chain may still have */
+	uint32_t left;    /* descriptors this chain may still have */
 };
 
 static bool add_segment(const struct virtq *q, struct virtq_chain *c, uint64_t addr, uint32_t len,

@@ -8,8 +8,8 @@
 
 #include "mem/map.h"
 
-#define VIRTQ_SIZE_MAX	 256
-#define VIRTQ_CHAIN_MAX	 VIRTQ_SIZE_MAX /* descriptors of one chain, indirect ones included */
+#define VIRTQ_SIZE_MAX  256
+#define VIRTQ_CHAIN_MAX VIRTQ_SIZE_MAX /* descriptors of one chain, indirect ones included */
 
 /* Outcomes of taking a chain. Positive: the guest's doing. */
 enum {
@@ -28,12 +28,12 @@ enum {
 struct virtq {
 	const struct guest_mem *mem;
 	uint16_t size_max; /* what the device offers; constant */
-	uint16_t size;	   /* what the driver chose */
+	uint16_t size;     /* what the driver chose */
 	gpa_t desc_gpa;
 	gpa_t driver_gpa; /* available ring */
 	gpa_t device_gpa; /* used ring */
-	bool ready;	  /* enabled, and the pointers below are good */
-	bool event_idx;	  /* VIRTIO_F_EVENT_IDX was negotiated */
+	bool ready;       /* enabled, and the pointers below are good */
+	bool event_idx;   /* VIRTIO_F_EVENT_IDX was negotiated */
 
 	const struct vring_desc *desc;
 	struct vring_avail *avail;

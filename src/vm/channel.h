@@ -9,9 +9,9 @@
  */
 enum message_type {
 	/* monitor to supervisor */
-	MESSAGE_RUNNING = 1,  /* about to enter the guest; @value: CLOCK_MONOTONIC, ns */
-	MESSAGE_CONNECT = 2,  /* the guest connects to host port @value; carries the host's end */
-	MESSAGE_ENDED = 3,    /* the last one; @value: enum vm_end; @text: why, for people */
+	MESSAGE_RUNNING = 1, /* about to enter the guest; @value: CLOCK_MONOTONIC, ns */
+	MESSAGE_CONNECT = 2, /* the guest connects to host port @value; carries the host's end */
+	MESSAGE_ENDED = 3,   /* the last one; @value: enum vm_end; @text: why, for people */
 	/* supervisor to monitor */
 	MESSAGE_STOP = 64, /* end the VM now */
 };
@@ -19,15 +19,15 @@ enum message_type {
 /* Why a VM ended. */
 enum vm_end {
 	VM_END_STOPPED, /* because the supervisor said so */
-	VM_END_RESET,	/* the guest reset or powered off the machine */
-	VM_END_PANIC,	/* the guest's kernel panicked */
-	VM_END_CRASH,	/* an exit that KVM or the guest should not have brought; see the text */
-	VM_END_ERROR,	/* the host failed us; see the text */
+	VM_END_RESET,   /* the guest reset or powered off the machine */
+	VM_END_PANIC,   /* the guest's kernel panicked */
+	VM_END_CRASH,   /* an exit that KVM or the guest should not have brought; see the text */
+	VM_END_ERROR,   /* the host failed us; see the text */
 };
 
 /* Counts over the life of a VM, all vCPUs together. */
 struct vm_stats {
-	uint64_t exits;	     /* from guest to host kernel, as KVM counts them; 0: unknown */
+	uint64_t exits;      /* from guest to host kernel, as KVM counts them; 0: unknown */
 	uint64_t user_exits; /* of those, to the monitor */
 	uint64_t pio_exits;  /* of those, for a port */
 	uint64_t mmio_exits; /* of those, for a memory-mapped register */

@@ -12,11 +12,11 @@
 #define BIT(n) (1u << (n))
 
 /* Leaf 1, ECX and EBX. */
-#define L1_ECX_VMX	    BIT(5)
-#define L1_ECX_PDCM	    BIT(15)
+#define L1_ECX_VMX          BIT(5)
+#define L1_ECX_PDCM         BIT(15)
 #define L1_ECX_TSC_DEADLINE BIT(24)
 #define L1_ECX_HYPERVISOR   BIT(31)
-#define L1_EDX_HTT	    BIT(28)
+#define L1_EDX_HTT          BIT(28)
 /* Leaf 6, EAX: the APIC timer runs at a constant rate in all power states. */
 #define L6_EAX_ARAT BIT(2)
 /* Leaf 7. */
@@ -24,8 +24,8 @@
 #define L7_EBX_PT     BIT(25)
 #define L7_ECX_SGX_LC BIT(30)
 /* Leaf 0x80000001, ECX. */
-#define LX1_ECX_SVM	    BIT(2)
-#define LX1_ECX_PERFCTR	    BIT(23)
+#define LX1_ECX_SVM         BIT(2)
+#define LX1_ECX_PERFCTR     BIT(23)
 #define LX1_ECX_PERFCTR_NB  BIT(24)
 #define LX1_ECX_PERFCTR_LLC BIT(28)
 
@@ -82,8 +82,8 @@ static void filter_leaf(struct kvm_cpuid_entry2 *e, unsigned int cpu, unsigned i
 		e->eax = e->ebx = e->ecx = e->edx = 0;
 		break;
 	case 0x80000001:
-		e->ecx &= ~(LX1_ECX_SVM | LX1_ECX_PERFCTR | LX1_ECX_PERFCTR_NB |
-			    LX1_ECX_PERFCTR_LLC);
+		e->ecx &=
+			~(LX1_ECX_SVM | LX1_ECX_PERFCTR | LX1_ECX_PERFCTR_NB | LX1_ECX_PERFCTR_LLC);
 		break;
 	case 0x80000008:
 		/* ECX: ApicIdCoreIdSize and NC (AMD). */

@@ -29,12 +29,14 @@ static void add_reason(struct text *t, const struct kvm_run *run)
 {
 	switch (run->exit_reason) {
 	case KVM_EXIT_SHUTDOWN:
-		add(t, "triple fault: the guest's kernel crashed so early or so badly that it could "
-		       "not report it (try --append 'earlyprintk=serial' to see how far it got)");
+		add(t,
+		    "triple fault: the guest's kernel crashed so early or so badly that it could "
+		    "not report it (try --append 'earlyprintk=serial' to see how far it got)");
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
 		add(t,
-		    "the processor refused to enter the guest (hardware reason %#llx): its state is "
+		    "the processor refused to enter the guest (hardware reason %#llx): its state "
+		    "is "
 		    "invalid, which is an error of kvmbox or of the host's KVM",
 		    (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;

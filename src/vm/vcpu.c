@@ -16,11 +16,11 @@
 
 #define VCPU_SIGNAL SIGUSR1
 
-#define MSR_IA32_MISC_ENABLE 0x1a0
+#define MSR_IA32_MISC_ENABLE    0x1a0
 #define MISC_ENABLE_FAST_STRING 1ull
-#define MSR_MTRR_DEF_TYPE    0x2ff
-#define MTRR_ENABLED	     (1ull << 11)
-#define MTRR_WRITE_BACK	     6ull
+#define MSR_MTRR_DEF_TYPE       0x2ff
+#define MTRR_ENABLED            (1ull << 11)
+#define MTRR_WRITE_BACK         6ull
 
 /* Room for the leaves that cpuid_filter() may add. */
 #define CPUID_EXTRA 6
@@ -34,8 +34,7 @@ static int set_cpuid(const struct vcpu *v, int kvm_fd, const struct kvm_cpuid2 *
 
 	if (!c)
 		return -ENOMEM;
-	memcpy(c, supported,
-	       sizeof(*c) + supported->nent * sizeof(struct kvm_cpuid_entry2));
+	memcpy(c, supported, sizeof(*c) + supported->nent * sizeof(struct kvm_cpuid_entry2));
 	bool deadline = ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
 	int ret = cpuid_filter(c, max, v->id, ncpus, deadline);
 	if (ret)

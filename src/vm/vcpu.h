@@ -42,7 +42,8 @@ void vcpu_deinit(struct vcpu *v);
 /* Start the thread. Returns 0 or negative errno. */
 int vcpu_start(struct vcpu *v);
 
-/* Make the thread leave the guest and end, and wait for it. Nothing happens where it never began. */
+/* Make the thread leave the guest and end, and wait for it. Nothing happens where it never began.
+ */
 void vcpu_stop(struct vcpu *v);
 
 /* Once per process, before the first vcpu_start(): the signal that interrupts KVM_RUN. */

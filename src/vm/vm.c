@@ -33,15 +33,15 @@
 #include "vm/stats.h"
 #include "vm/vcpu.h"
 
-#define DEVICE_BASE	0xd0000000ull
-#define DEVICE_STRIDE	0x1000ull
-#define KVM_TSS_GPA	0xfffbd000u /* three pages that KVM needs on Intel CPUs without */
+#define DEVICE_BASE      0xd0000000ull
+#define DEVICE_STRIDE    0x1000ull
+#define KVM_TSS_GPA      0xfffbd000u   /* three pages that KVM needs on Intel CPUs without */
 #define KVM_IDENTITY_GPA 0xfffbc000ull /* unrestricted guest mode, and one for its page table */
-#define GUEST_CID	3
-#define RING_ENTRIES	256
-#define CPUID_ENTRIES	256
+#define GUEST_CID        3
+#define RING_ENTRIES     256
+#define CPUID_ENTRIES    256
 
-#define PVPANIC_PANICKED 0x01u /* the pvpanic device's event bits (QEMU docs/specs/pvpanic) */
+#define PVPANIC_PANICKED    0x01u /* the pvpanic device's event bits (QEMU docs/specs/pvpanic) */
 #define PVPANIC_CRASHLOADED 0x02u
 
 /*
@@ -84,7 +84,7 @@ struct vm {
 	int channel_source;
 
 	pthread_mutex_t lock; /* what follows */
-	bool panicked; /* the guest's kernel said so */
+	bool panicked;        /* the guest's kernel said so */
 	bool ended;
 	enum vm_end why;
 	char text[sizeof(((struct message *)0)->text)];
@@ -338,8 +338,8 @@ static int add_legacy_devices(struct vm *vm)
 	console_listen(vm);
 
 	bus_add(&vm->pio, SERIAL_PORT, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
-	bus_add(&vm->pio, I8042_DATA_PORT, I8042_STATUS_PORT - I8042_DATA_PORT + 1,
-		&i8042_bus_ops, vm);
+	bus_add(&vm->pio, I8042_DATA_PORT, I8042_STATUS_PORT - I8042_DATA_PORT + 1, &i8042_bus_ops,
+		vm);
 	bus_add(&vm->pio, CMOS_INDEX_PORT, 2, &cmos_bus_ops, vm);
 
 	uint64_t base = DEVICE_BASE + DEVICE_STRIDE * vm->machine.ndevices;
@@ -362,8 +362,10 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 
 	if (vm->nslots == sizeof(free_pins)) {
 		dev->ops->free(dev);
-		return error_set(&vm->err, ENOSPC, "more than %zu devices: the machine has no more "
-						   "interrupt lines", sizeof(free_pins));
+		return error_set(&vm->err, ENOSPC,
+				 "more than %zu devices: the machine has no more "
+				 "interrupt lines",
+				 sizeof(free_pins));
 	}
 	uint32_t pin = free_pins[vm->nslots];
 
@@ -450,12 +452,10 @@ static int load_guest(struct vm *vm)
 		if (ret)
 			return host_error(vm, ret, "the workload's description cannot be made");
 	}
-	if (spec->initrd_fd >= 0) {
-		ret = boot_load_initrd(&vm->mem, spec->initrd_fd, spec->initrd_path, vm->kernel.end,
-				       cpio, cpio_len, &initrd, &vm->err);
-		if (ret)
-			return ret;
-	}
+	ret = boot_load_initrd(&vm->mem, spec->initrd_fd, spec->initrd_path, vm->kernel.end, cpio,
+			       cpio_len, &initrd, &vm->err);
+	if (ret)
+		return ret;
 	return boot_write_machine(&vm->mem, &vm->machine, &vm->kernel, &initrd, spec->cmdline,
 				  &vm->err);
 }
@@ -497,9 +497,8 @@ static int vm_build(struct vm *vm)
 				  "io_uring does not work on this host ('kvmbox check' says more)");
 	vm->channel_source = loop_add_source(vm->loop, handle_channel, vm);
 	channel_listen(vm);
-	if ((ret = create_vm(vm)) || (ret = create_memory(vm)) ||
-	    (ret = add_virtio_devices(vm)) || (ret = add_legacy_devices(vm)) ||
-	    (ret = load_guest(vm)))
+	if ((ret = create_vm(vm)) || (ret = create_memory(vm)) || (ret = add_virtio_devices(vm)) ||
+	    (ret = add_legacy_devices(vm)) || (ret = load_guest(vm)))
 		return ret;
 	return create_vcpus(vm);
 }

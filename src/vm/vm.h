@@ -16,7 +16,7 @@ struct vm_spec {
 	uint64_t mem_bytes;
 	int kernel_fd;
 	const char *kernel_path; /* for words */
-	int initrd_fd;		 /* -1: none */
+	int initrd_fd;           /* -1: none */
 	const char *initrd_path;
 	const char *cmdline;
 	struct {
@@ -26,12 +26,12 @@ struct vm_spec {
 	} disks[VM_DISKS_MAX];
 	unsigned int ndisks;
 	struct machine_workload workload; /* argv NULL: none, and no agent channel (vsock) */
-	int channel; /* SOCK_SEQPACKET to the supervisor */
-	int console; /* SOCK_STREAM: the serial port's bytes both ways */
+	int channel;                      /* SOCK_SEQPACKET to the supervisor */
+	int console;                      /* SOCK_STREAM: the serial port's bytes both ways */
 };
 
 /*
- * The monitor: run the machine on this thread and its vCPUs' until it ends, and say over the channel
- * what becomes of it, MESSAGE_ENDED last. The calling process is the monitor's own.
+ * The monitor: run the machine on this thread and its vCPUs' until it ends, and say over the
+ * channel what becomes of it, MESSAGE_ENDED last. The calling process is the monitor's own.
  */
 void vm_run(const struct vm_spec *spec);
