@@ -19,7 +19,7 @@ uint64_t clock_now_ns(void)
 }
 
 /* One write() per line, so that lines of several threads never mix. */
-static void write_line(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static void write_line(const char *fmt, va_list ap)
 {
 	char buf[2048];
 	int n = snprintf(buf, sizeof(buf), "kvmbox: ");

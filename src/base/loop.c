@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #define SOURCES_MAX 64
-#define FILES_MAX   256
+#define FILES_MAX   512
 #define NOBODY      UINT64_MAX /* a tag whose source is past the end of any table */
 
 struct loop_call {

@@ -84,7 +84,8 @@ static void print_table(const struct host_report *report)
 		print_wrapped(check->advice);
 	}
 	if (failures)
-		printf("\nThis host cannot run micro-VMs: see the %zu marked fail.\n", failures);
+		printf("\nThis host cannot run micro-VMs: %zu check%s failed.\n", failures,
+		       failures == 1 ? "" : "s");
 	else
 		printf("\nThis host can run micro-VMs.\n");
 }

@@ -429,8 +429,8 @@ static int enter_partuuid(struct parse *p, const struct at *at, struct json_obje
 	if (is_empty(value))
 		return 0;
 	return refuse(p, at,
-		      "booting from a partition is not supported yet; take it out, and name the "
-		      "root in boot-source.boot_args as root=PARTUUID=...");
+		      "booting from a partition is not supported yet; give an image of the file "
+		      "system itself, and take this out");
 }
 
 static int enter_serial(struct parse *p, const struct at *at, struct json_object *value)

@@ -154,12 +154,21 @@ static int add_disks(struct launch *l, const struct boot_config *cfg, struct err
 	return 0;
 }
 
+/* Whether the kernel parameter @name ("root=") stands in @cmdline. */
+static bool has_parameter(const char *cmdline, const char *name)
+{
+	for (const char *p = cmdline; (p = strstr(p, name)); p++)
+		if (p == cmdline || p[-1] == ' ')
+			return true;
+	return false;
+}
+
 static int build_cmdline(struct launch *l, const struct boot_config *cfg, struct error *err)
 {
 	const char *base = cfg->boot_args ? cfg->boot_args : DEFAULT_CMDLINE;
 	const char *root = "";
 
-	if (cfg->full_system && cfg->ndisks && cfg->disks[0].root)
+	if (cfg->full_system && cfg->ndisks && cfg->disks[0].root && !has_parameter(base, "root="))
 		root = cfg->disks[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
 	if (asprintf(&l->cmdline, "%s%s%s%s", base, root, cfg->append ? " " : "",
 		     cfg->append ? cfg->append : "") < 0)

@@ -399,8 +399,10 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 
 static int add_disks(struct vm *vm)
 {
-	static const char *const names[VM_DISKS_MAX] = { "vda", "vdb", "vdc", "vdd", "vde", "vdf",
-							 "vdg", "vdh", "vdi", "vdj", "vdk", "vdl" };
+	static const char *const names[VM_DISKS_MAX] = {
+		"vda", "vdb", "vdc", "vdd", "vde", "vdf", "vdg",
+		"vdh", "vdi", "vdj", "vdk", "vdl", "vdm",
+	};
 
 	for (unsigned int i = 0; i < vm->spec->ndisks; i++) {
 		struct virtio_device *dev;

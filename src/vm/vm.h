@@ -4,7 +4,7 @@
 #include "backend/disk.h"
 #include "boot/boot.h"
 
-#define VM_DISKS_MAX CONFIG_DISKS_MAX
+#define VM_DISKS_MAX (CONFIG_DISKS_MAX + 1) /* the user's, and the root */
 
 /*
  * A virtual machine as the supervisor hands it over: every name is resolved, every file open. All

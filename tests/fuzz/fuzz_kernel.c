@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as a kernel file: src/boot's ELF and bzImage loaders and the decompressors under them. */
+/* Any bytes as a kernel file: the ELF and bzImage loaders and the decompressors under them. */
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>

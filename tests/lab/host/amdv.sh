@@ -7,11 +7,6 @@
 
 amdv_modules=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p overlay kvm_amd tun)
 
-# kernel_release PACKAGE: prints the release that a kernel metapackage stands for.
-kernel_release() {
-	dpkg-query -W -f '${Depends}' "$1" | sed 's/^linux-image-\([^ ,]*\).*/\1/'
-}
-
 # kernel_unpack BZIMAGE: prints the ELF kernel in it: the host unpacks faster than an emulated CPU.
 kernel_unpack() {
 	local setup_sectors offset length payload
@@ -22,49 +17,13 @@ kernel_unpack() {
 	tail -c +$((payload + 1)) "$1" | head -c "$length" | xz -dc --single-stream 2>/dev/null || true
 }
 
-# stage_modules RELEASE DIR MODULE...: copies the modules and what they need to DIR, with their order in DIR/order.
-stage_modules() {
-	local release=$1 dir=$2 path
-	shift 2
-	mkdir -p "$dir"
-	modprobe --set-version "$release" --ignore-install --show-depends --all "$@" |
-		sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' |
-		while read -r path; do
-			cp "$path" "$dir/"
-			basename "$path"
-		done >"$dir/order"
-}
-
-# stage_busybox DIR: puts busybox there under all its names.
-stage_busybox() {
-	local applet
-	cp /bin/busybox "$1/"
-	for applet in $(/bin/busybox --list); do
-		[[ $applet == busybox ]] || ln -s busybox "$1/$applet"
-	done
-}
-
-# pack_initrd TREE: prints TREE as a cpio archive.
-pack_initrd() {
-	(cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --null --create --format=newc --owner=+0:+0 --quiet)
-}
-
-# store_boot_files DIR: moves what was built in $run/boot to the cache, whose old entries go.
-store_boot_files() {
-	local cache=${1%/*}
-	mkdir -p "$cache"
-	find "$cache" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
-	# Another lab may have stored the same at the same time.
-	mv -T "$run/boot" "$1" 2>/dev/null || [[ -d $1 ]] || die "cannot write $1"
-}
-
 # amdv_boot_files: builds the lab host's kernel and initrd where they are not cached; sets boot to their directory.
 amdv_boot_files() {
 	local release key tree
 	need_packages qemu-system-x86 linux-image-amd64 busybox-static cpio kmod xz-utils
 	release=$(kernel_release linux-image-amd64)
 	key=$({
-		cat "$host/amdv.sh" "$host/amdv-init" "$host/host-init"
+		cat "$host/boot-files.sh" "$host/amdv.sh" "$host/amdv-init" "$host/host-init"
 		stat -c '%n %s %Y' "/boot/vmlinuz-$release" "/lib/modules/$release/modules.dep" /bin/busybox
 	} | sha256sum | head -c 16)
 	boot=$(cache_dir)/lab/amdv-$release-$key
@@ -113,7 +72,7 @@ amdv_run() {
 	write_job "$run/job"
 
 	mkfifo "$run/stdout" "$run/stderr"
-	"${qemu[@]}" "${qemu_args[@]}" </dev/null 3>"$run/stdout" 4>"$run/stderr" >"$run/qemu" 2>&1 &
+	setpriv --pdeathsig KILL "${qemu[@]}" "${qemu_args[@]}" </dev/null 3>"$run/stdout" 4>"$run/stderr" >"$run/qemu" 2>&1 &
 	child=$!
 	"$host/relay" "$token" "$timeout" 3<"$run/stdout" 4<"$run/stderr" 5>"$run/status" &
 	await $! || status=$?

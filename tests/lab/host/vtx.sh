@@ -16,7 +16,7 @@ vtx_boot_files() {
 		linux-image-cloud-amd64 busybox-static cpio kmod binutils
 	release=$(kernel_release linux-image-cloud-amd64)
 	key=$({
-		cat "$host/vtx.sh" "$host/vtx-init"
+		cat "$host/boot-files.sh" "$host/vtx.sh" "$host/vtx-init"
 		stat -c '%n %s %Y' "/boot/vmlinuz-$release" "/lib/modules/$release/modules.dep" /bin/busybox
 	} | sha256sum | head -c 16)
 	boot=$(cache_dir)/lab/vtx-$release-$key
@@ -70,7 +70,7 @@ stage_file() {
 
 # vtx_make_cd: packs the job with its files and makes the CD that the lab host boots from.
 vtx_make_cd() {
-	local tree=$run/job-tree cd=$run/cd program path
+	local tree=$run/job-tree cd=$run/cd out=/lab/out program path
 	program=$(type -P -- "${command[0]}") || die "there is no command ${command[0]}"
 	mkdir -p "$tree/lab/out" "$tree$PWD" "$tree/usr"/{bin,sbin,lib,lib64} "$cd/isolinux"
 	ln -s usr/bin usr/sbin usr/lib usr/lib64 "$tree/"
@@ -131,17 +131,14 @@ vtx_run() {
 	vtx_boot_files
 	make_disks
 	[[ ${#disks[@]} == 0 ]] || lab_disks=(/dev/sdb)
-	local outside_out=$out
-	out=/lab/out
 	vtx_make_cd
-	out=$outside_out
 	truncate -s "$vtx_output_disk" "$run/output"
 	vtx_configure
 
 	# Bochs' display is a VNC server open to all: a network namespace of its own hides it.
 	[[ $EUID == 0 ]] || isolate+=(--map-root-user)
 	: >"$run/console"
-	"${isolate[@]}" timeout "$timeout" bochs -q -f "$run/bochsrc" -rc "$run/bochs.commands" </dev/null >"$run/bochs.out" 2>&1 &
+	"${isolate[@]}" timeout "$timeout" setpriv --pdeathsig KILL bochs -q -f "$run/bochsrc" -rc "$run/bochs.commands" </dev/null >"$run/bochs.out" 2>&1 &
 	child=$!
 	# Its status tells nothing but a timeout's: it is 1 after a good end too.
 	await "$child" || status=$?

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+/*
+ * Runs a payload guest under the real monitor: vm_run() in a child, with the sockets and disks that
+ * the supervisor would hand it, and keeps all that it says.
+ *
+ * A test is a main() that fills in what its machine is to be, calls payload_run(), checks what
+ * happened on the host's side, and ends with payload_verdict().
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vm/channel.h"
+
+#define PAYLOAD_DISKS_MAX    4
+#define PAYLOAD_CONNECTS_MAX 256
+
+struct payload;
+
+struct payload_disk {
+	int fd; /* the image, already unlinked; -1: none */
+	uint64_t size;
+	bool read_only;
+	bool buffered; /* no O_DIRECT */
+	unsigned int queues;
+};
+
+struct payload {
+	/* what to run; all but @path may stay as payload_init() left it */
+	const char *path;
+	const char *cmdline;
+	unsigned int cpus;
+	uint64_t mem_bytes;
+	struct payload_disk disks[PAYLOAD_DISKS_MAX];
+	unsigned int ndisks;
+	bool workload;	   /* the machine has one, and therefore vsock */
+	const void *input; /* to write to the serial port */
+	size_t input_len;
+	bool read_console;	   /* false: nobody reads what the guest prints */
+	bool close_console;	   /* nobody ever will: our end is closed as the guest starts */
+	bool lazy_console;	   /* read, but slowly */
+	unsigned int stop_after_ms; /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
+	bool hang_up;		   /* then close the channel instead of saying so */
+	bool partial;		   /* the payload does not come to "done" */
+
+	/* what happened */
+	bool running;		/* MESSAGE_RUNNING came */
+	bool ended;		/* MESSAGE_ENDED came */
+	struct message message; /* that one */
+	int status;		/* of the monitor, as waitpid() has it */
+	bool timed_out;
+	char *console; /* NUL-terminated */
+	size_t console_len;
+	char *log; /* what the monitor wrote to stderr; NUL-terminated */
+	size_t log_len;
+	int connects[PAYLOAD_CONNECTS_MAX]; /* the host's ends of vsock connections */
+	unsigned int nconnects;
+	unsigned int failures;
+};
+
+/* The machine of one run of the ELF file @path: a CPU, 64 MiB. Exits with 77 without /dev/kvm. */
+void payload_init(struct payload *p, const char *path);
+
+/*
+ * Give the machine one more disk, a file of @size bytes in the working directory filled with the
+ * pattern below. Returns it, for what else is to be set.
+ */
+struct payload_disk *payload_add_disk(struct payload *p, uint64_t size);
+
+/* What 32-bit word number @i of a disk holds at first; lib/blk.h has it too. */
+static inline uint32_t payload_disk_word(uint64_t i)
+{
+	return (uint32_t)i * 2654435761u + 12345u;
+}
+
+void payload_run(struct payload *p);
+
+/* Note a failure of the test unless @good. */
+void payload_expect(struct payload *p, bool good, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* That the machine ended for reason @why, and the monitor in order. */
+void payload_expect_end(struct payload *p, enum vm_end why);
+
+/* That the monitor's log has @text, so many lines with it. */
+unsigned int payload_count_log(const struct payload *p, const char *text);
+void payload_expect_log(struct payload *p, const char *text);
+
+/* That @len bytes of disk @i at @off are @want, or as the pattern has them where @want is NULL. */
+void payload_expect_disk(struct payload *p, unsigned int i, uint64_t off, const void *want,
+			 size_t len);
+
+/* Judge what the payload printed. Then free everything. Returns whether all was well. */
+bool payload_verdict(struct payload *p);

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/config.h"
+
+Test(config_disk, accepted)
+{
+	static const struct {
+		const char *text;
+		struct disk_config want;
+	} cases[] = {
+		{ "a.img", { .path = (char *)"a.img" } },
+		{ "/dev/vg/lv,ro", { .path = (char *)"/dev/vg/lv", .read_only = true } },
+		{ "a,serial=S-1", { .path = (char *)"a", .serial = "S-1" } },
+		{ "a,serial=12345678901234567890",
+		  { .path = (char *)"a", .serial = "12345678901234567890" } },
+		{ "a,direct=on", { .path = (char *)"a", .direct = DISK_DIRECT_ON } },
+		{ "a,direct=off", { .path = (char *)"a", .direct = DISK_DIRECT_OFF } },
+		{ "a,direct=auto", { .path = (char *)"a", .direct = DISK_DIRECT_AUTO } },
+		{ "a,queues=1", { .path = (char *)"a", .queues = 1 } },
+		{ "a,queues=16", { .path = (char *)"a", .queues = 16 } },
+		{ "a,queues=2,direct=on,ro,serial=x",
+		  { .path = (char *)"a",
+		    .read_only = true,
+		    .serial = "x",
+		    .direct = DISK_DIRECT_ON,
+		    .queues = 2 } },
+		{ "with,,comma,ro", { .path = (char *)"with,comma", .read_only = true } },
+		{ ",,", { .path = (char *)"," } },
+		{ "a=b", { .path = (char *)"a=b" } },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct disk_config *want = &cases[i].want;
+		struct disk_config got;
+		struct error err = { "" };
+
+		cr_assert_eq(parse_disk(cases[i].text, &got, &err), 0, "\"%s\": %s", cases[i].text,
+			     err.text);
+		cr_expect_str_eq(got.path, want->path);
+		cr_expect_eq(got.read_only, want->read_only, "\"%s\"", cases[i].text);
+		cr_expect_not(got.root);
+		cr_expect_str_eq(got.serial, want->serial);
+		cr_expect_eq(got.direct, want->direct, "\"%s\"", cases[i].text);
+		cr_expect_eq(got.queues, want->queues, "\"%s\"", cases[i].text);
+		free(got.path);
+	}
+}
+
+Test(config_disk, refused)
+{
+	static const struct {
+		const char *text;
+		const char *sentence;
+	} cases[] = {
+		{ "", "path is empty" },
+		{ ",ro", "path is empty" },
+		{ "a,", "unknown option \"\"" },
+		{ "a,rw", "did you mean ro?" },
+		{ "a,sreial=1", "did you mean serial?" },
+		{ "a,cache=none", "unknown option \"cache\"" },
+		{ "a,ro=1", "ro takes no value" },
+		{ "a,serial", "serial needs a value" },
+		{ "a,direct", "direct needs a value" },
+		{ "a,queues", "queues needs a value" },
+		{ "a,serial=", "1 to 20" },
+		{ "a,serial=123456789012345678901", "has 21 characters" },
+		{ "a,serial=a b", "not a serial number" },
+		{ "a,serial=\xc3\xa4", "not a serial number" },
+		{ "a,direct=yes", "\"yes\" is none of on, off and auto" },
+		{ "a,direct=", "none of on, off and auto" },
+		{ "a,queues=0", "1 to 16 queues" },
+		{ "a,queues=17", "1 to 16 queues" },
+		{ "a,queues=-1", "1 to 16 queues" },
+		{ "a,queues=two", "not a number of queues" },
+		{ "a,queues=", "not a number of queues" },
+		{ "a,queues=99999999999999999999", "not a number of queues" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct disk_config got = { .path = (char *)"untouched" };
+		struct error err = { "" };
+
+		cr_expect_eq(parse_disk(cases[i].text, &got, &err), -EINVAL, "\"%s\"",
+			     cases[i].text);
+		cr_expect(strstr(err.text, cases[i].sentence), "\"%s\": %s", cases[i].text,
+			  err.text);
+		cr_expect_eq(strncmp(err.text, "--disk: ", 8), 0, "%s", err.text);
+		cr_expect_str_eq(got.path, "untouched");
+	}
+}
