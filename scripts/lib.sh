@@ -16,9 +16,10 @@ die() {
 
 # missing_packages PKG...: prints those which dpkg does not hold installed, one a line.
 missing_packages() {
-	local pkg
+	local installed pkg
+	installed=$(dpkg-query -W -f ' ${db:Status-Status}:${Package} ' "$@" 2>/dev/null) || true
 	for pkg in "$@"; do
-		[[ $(dpkg-query -W -f '${db:Status-Status}' "$pkg" 2>/dev/null) == installed ]] || printf '%s\n' "$pkg"
+		[[ $installed == *" installed:$pkg "* ]] || printf '%s\n' "$pkg"
 	done
 }
 
@@ -46,7 +47,7 @@ need_packages() {
 	say "installing ${#missing[@]} missing package(s): ${missing[*]}"
 	# The lists may be absent or older than the mirror: fetch them only once that has shown.
 	if apt-cache show "${missing[@]}" >/dev/null 2>&1 &&
-		apt_run install -y -q --no-install-recommends "${missing[@]}" 2>/dev/null; then
+		apt_run install -y -q --no-install-recommends "${missing[@]}"; then
 		return 0
 	fi
 	say "updating the package lists"
@@ -58,7 +59,7 @@ need_packages() {
 # host_has_virt: true when this machine itself can run guests: KVM with VT-x or AMD-V underneath.
 # A KVM without either (a paravirtual one inside another VM) opens too but cannot run Linux guests.
 host_has_virt() {
-	grep -qwE '^flags.*(vmx|svm)' /proc/cpuinfo && { : <>/dev/kvm; } 2>/dev/null
+	grep -qE '^flags\b.*\b(vmx|svm)\b' /proc/cpuinfo && { : <>/dev/kvm; } 2>/dev/null
 }
 
 # cache_dir: prints where built kernels and images are kept between runs.

@@ -9,9 +9,9 @@
 #include <stdint.h>
 
 struct description {
-	char **argv;	/* at least one string, ends in NULL */
-	char **env;	/* NAME=VALUE, ends in NULL, may hold none */
-	char *cwd;	/* NULL: "/" */
+	char **argv;    /* at least one string, ends in NULL */
+	char **env;     /* NAME=VALUE, ends in NULL, may hold none */
+	char *cwd;      /* NULL: "/" */
 	char *hostname; /* NULL: the kernel's default */
 	bool terminal;
 	uint16_t rows; /* 0: not given */

@@ -22,7 +22,7 @@ int link_start(uint32_t port);
 int link_finish(int fd);
 
 struct control {
-	int fd;	     /* not owned; -1: not connected */
+	int fd;      /* not owned; -1: not connected */
 	size_t have; /* bytes in buf */
 	size_t used; /* of them, those of the frame that was returned last */
 	union {

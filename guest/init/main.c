@@ -45,9 +45,9 @@ struct init {
 	int streams[STREAMS]; /* sockets until the relays take them, or -1 */
 	struct relay relays[STREAMS];
 	struct workload workload;
-	bool ending;	/* all are killed: the rest is to reap and to drain */
+	bool ending;    /* all are killed: the rest is to reap and to drain */
 	bool abandoned; /* the host is gone: nothing is to be drained for it */
-	bool reaped;	/* no child is left */
+	bool reaped;    /* no child is left */
 	struct kvmbox_exit exit;
 };
 

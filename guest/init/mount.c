@@ -16,8 +16,8 @@
 
 /* Directories of init.cpio. */
 #define NEW_ROOT "/mnt/root"
-#define IMAGE	 "/mnt/image"
-#define SCRATCH	 "/mnt/scratch"
+#define IMAGE    "/mnt/image"
+#define SCRATCH  "/mnt/scratch"
 
 #define DEVICE_WAIT_MS 2000
 
@@ -124,8 +124,7 @@ static void device_mounts(void)
 		{ "/proc/self/fd/2", "dev/stderr" },
 	};
 
-	scratch_mount("devpts", "dev/pts", MS_NOSUID | MS_NOEXEC,
-		      "gid=5,mode=620,ptmxmode=666");
+	scratch_mount("devpts", "dev/pts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666");
 	scratch_mount("tmpfs", "dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777");
 	scratch_mount("mqueue", "dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)

@@ -72,21 +72,21 @@
  */
 #define KVMBOX_DESCRIPTION_FDT_NODE "/kvmbox"
 #define KVMBOX_DESCRIPTION_FDT      "/sys/firmware/devicetree/base/kvmbox"
-#define KVMBOX_DESCRIPTION_CPIO	    "/.kvmbox"
+#define KVMBOX_DESCRIPTION_CPIO     "/.kvmbox"
 
 /* Precedes every frame's payload on the control stream. */
 struct kvmbox_frame {
-	uint16_t type;	/* enum kvmbox_frame_type */
+	uint16_t type;  /* enum kvmbox_frame_type */
 	uint16_t flags; /* sent as 0, ignored */
-	uint32_t len;	/* bytes of payload that follow */
+	uint32_t len;   /* bytes of payload that follow */
 };
 
 enum kvmbox_frame_type {
 	/* guest to host */
-	KVMBOX_FRAME_HELLO = 1,	  /* struct kvmbox_hello */
+	KVMBOX_FRAME_HELLO = 1,   /* struct kvmbox_hello */
 	KVMBOX_FRAME_STARTED = 2, /* struct kvmbox_started */
-	KVMBOX_FRAME_EXIT = 3,	  /* struct kvmbox_exit */
-	KVMBOX_FRAME_ERROR = 4,	  /* one sentence of UTF-8, no NUL, no newline */
+	KVMBOX_FRAME_EXIT = 3,    /* struct kvmbox_exit */
+	KVMBOX_FRAME_ERROR = 4,   /* one sentence of UTF-8, no NUL, no newline */
 	/* host to guest */
 	KVMBOX_FRAME_SIGNAL = 128,   /* struct kvmbox_signal */
 	KVMBOX_FRAME_WINSIZE = 129,  /* struct kvmbox_winsize */
@@ -106,7 +106,7 @@ struct kvmbox_started {
 };
 
 enum kvmbox_exit_kind {
-	KVMBOX_EXIT_EXITED = 0,	     /* value: exit status, 0 to 255 */
+	KVMBOX_EXIT_EXITED = 0,      /* value: exit status, 0 to 255 */
 	KVMBOX_EXIT_SIGNALED = 1,    /* value: signal number */
 	KVMBOX_EXIT_NOT_STARTED = 2, /* value: errno or 0; an ERROR said why */
 };

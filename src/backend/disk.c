@@ -235,10 +235,14 @@ static void find_alignment(struct raw_disk *d)
 static int open_direct(struct raw_disk *d, const struct disk_config *cfg, int flags,
 		       struct error *err)
 {
+	char same[32];
+
 	d->direct_fd = -1;
 	if (cfg->direct == DISK_DIRECT_OFF)
 		return 0;
-	d->direct_fd = open(cfg->path, flags | O_DIRECT | O_CLOEXEC);
+	/* By its descriptor: the name may stand for another file by now. */
+	snprintf(same, sizeof(same), "/proc/self/fd/%d", d->fd);
+	d->direct_fd = open(same, flags | O_DIRECT | O_CLOEXEC);
 	if (d->direct_fd >= 0) {
 		find_alignment(d);
 		return 0;
@@ -278,7 +282,7 @@ static int probe_block_device(struct raw_disk *d, dev_t dev)
 	return 0;
 }
 
-/* Whether the file's file system does @mode, tried past the end, where it changes nothing. */
+/* Whether the file's file system does @mode, tried past the end, where there is nothing to lose. */
 static bool can_fallocate(const struct raw_disk *d, int mode)
 {
 	return !fallocate(d->fd, mode | FALLOC_FL_KEEP_SIZE,
@@ -294,6 +298,9 @@ static int probe_file(struct raw_disk *d, off_t size)
 		d->disk.can_discard = can_fallocate(d, FALLOC_FL_PUNCH_HOLE);
 		d->disk.can_write_zeroes =
 			d->disk.can_discard && can_fallocate(d, FALLOC_FL_ZERO_RANGE);
+		/* Zeroing took space past the end, which only this gives back. */
+		if (d->disk.can_write_zeroes && ftruncate(d->fd, size))
+			return -errno;
 	}
 	return 0;
 }
@@ -338,9 +345,6 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 				cfg->read_only ? "reading" : "writing", strerror(errno));
 		goto fail;
 	}
-	ret = probe(d, cfg, err);
-	if (ret)
-		goto fail;
 	if (flock(d->fd, (cfg->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB)) {
 		ret = error_set(err, errno,
 				"disk %s is in use by another program: stop that one first, or "
@@ -348,6 +352,9 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 				cfg->path);
 		goto fail;
 	}
+	ret = probe(d, cfg, err);
+	if (ret)
+		goto fail;
 	fcntl(d->fd, F_SETFL, flags);
 	ret = open_direct(d, cfg, flags, err);
 	if (ret)

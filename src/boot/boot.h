@@ -96,6 +96,7 @@ struct machine {
 	unsigned int cpus; /* APIC ids 0 .. cpus - 1 */
 	struct machine_device devices[MACHINE_DEVICES_MAX];
 	unsigned int ndevices;
+	uint64_t poweroff; /* address of a 32-bit register that ends the machine; 0: none */
 	struct machine_workload workload;
 };
 

@@ -19,6 +19,7 @@
  * which the serial port at 0x3f8 needs, being none of the tree's devices.
  */
 #define IOAPIC_PHANDLE     1u
+#define SYSCON_PHANDLE     2
 #define IOAPIC_EDGE_RISING 3u /* second interrupt cell; the binding's own encoding */
 #define APIC_WINDOW        0x1000u
 #define CELLS_ADDRESS      2u /* of the root and of the bus */
@@ -134,6 +135,26 @@ static void add_device(struct tree *t, const struct machine_device *dev)
 	node_end(t);
 }
 
+/* "syscon-poweroff": writing value to a register of the system controller ends the machine. */
+static void add_poweroff(struct tree *t, uint64_t addr)
+{
+	char name[48];
+
+	snprintf(name, sizeof(name), "syscon@%llx", (unsigned long long)addr);
+	node_begin(t, name);
+	put_string(t, "compatible", "syscon");
+	put_reg(t, addr, 4);
+	put_u32(t, "phandle", SYSCON_PHANDLE);
+	node_end(t);
+
+	node_begin(t, "poweroff");
+	put_string(t, "compatible", "syscon-poweroff");
+	put_u32(t, "regmap", SYSCON_PHANDLE);
+	put_u32(t, "offset", 0);
+	put_u32(t, "value", 1);
+	node_end(t);
+}
+
 static void add_bus(struct tree *t, const struct machine *m)
 {
 	node_begin(t, "bus");
@@ -144,6 +165,8 @@ static void add_bus(struct tree *t, const struct machine *m)
 	add_apics(t);
 	for (unsigned int i = 0; i < m->ndevices; i++)
 		add_device(t, &m->devices[i]);
+	if (m->poweroff)
+		add_poweroff(t, m->poweroff);
 	node_end(t);
 }
 

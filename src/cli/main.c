@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cli/cli.h"
@@ -49,10 +51,23 @@ static int run_command(int argc, char **argv)
 	return CLI_EXIT_FAILED;
 }
 
+/* What the caller left closed must not become the number of the next file that is opened. */
+static void hold_standard_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	int status = 0;
 
+	hold_standard_streams();
 	if (argc < 2) {
 		print_help(stderr);
 		return CLI_EXIT_FAILED;

@@ -304,16 +304,14 @@ static void blk_kick(struct virtio_device *dev, unsigned int queue)
 			ret = VIRTQ_OK;
 	}
 	b->popping = false;
-	if (ret == VIRTQ_FAULT) {
-		virtio_fault(dev, "queue %u holds a malformed request", queue);
-		return;
-	}
 	if (b->signal_wanted[queue]) {
 		b->signal_wanted[queue] = false;
 		virtio_signal(dev, queue);
 	}
-	/* Out of budget, or of memory: the rest has its turn after the others. */
-	if (ret != VIRTQ_EMPTY)
+	if (ret == VIRTQ_FAULT)
+		virtio_fault(dev, "queue %u holds a malformed request", queue);
+	else if (ret != VIRTQ_EMPTY)
+		/* Out of budget, or of memory: the rest has its turn after the others. */
 		virtio_kick_again(dev, queue);
 }
 
@@ -411,7 +409,8 @@ int blk_new(struct loop *loop, const struct guest_mem *mem, struct disk *disk, u
 	if (!b)
 		return -ENOMEM;
 	b->disk = disk;
-	b->nslots = nqueues * QUEUE_SIZE;
+	/* One more than can be in flight: there must be a slot to find out that a queue is empty. */
+	b->nslots = nqueues * QUEUE_SIZE + 1;
 	b->slots = calloc(b->nslots, sizeof(struct blk_request *));
 	b->free_slots = calloc(b->nslots, sizeof(uint16_t));
 	if (!b->slots || !b->free_slots) {

@@ -366,7 +366,7 @@ static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 		if (s->cfg->full_system)
 			return 0;
 		return failed(s, "reset", text, size,
-			      "the guest reset itself before the workload had ended%s%s",
+			      "the guest reset or powered off before the workload had ended%s%s",
 			      s->agent.error[0] ? ": " : "", s->agent.error);
 	case VM_END_PANIC:
 		if (!tail_find(&s->tail, "Kernel panic", line, sizeof(line)))

@@ -10,6 +10,15 @@
  *
  * A driver that leaves the order of 3.1.1 is not answered (its write has no effect); it can harm
  * only itself.
+ *
+ * Reads do not come here at all. No register of this transport has a read side effect, so what the
+ * driver would read is kept in a page of memory, which the guest is given read-only in place of the
+ * registers: reading one costs it a load, where an exit to us would cost it thousands of cycles,
+ * and half of all accesses are reads. Whoever changes what a register shows also stores it in the
+ * page. A guest cannot write there; its stores leave the guest as register writes.
+ *
+ * Three words of the page change under two kinds of threads: Status and InterruptStatus, which are
+ * therefore only changed by atomic and/or, and ConfigGeneration, which only the loop increments.
  */
 #include "virtio/mmio.h"
 
@@ -31,8 +40,8 @@ struct virtio_mmio {
 	int irq_file;
 	int kick_files[VIRTIO_QUEUES_MAX];
 
-	atomic_uint isr; /* InterruptStatus */
-	atomic_uint config_generation;
+	_Atomic uint32_t *page;     /* what the guest reads, little endian */
+	uint32_t config_generation; /* loop thread */
 
 	pthread_mutex_t lock; /* the rest */
 	uint32_t status;
@@ -45,10 +54,22 @@ struct virtio_mmio {
 
 enum { OP_KICK };
 
-static void raise_irq(struct virtio_mmio *t, unsigned int why)
+static void show(struct virtio_mmio *t, uint32_t off, uint32_t value)
 {
-	atomic_fetch_or(&t->isr, why);
+	atomic_store(&t->page[off / 4], htole32(value));
+}
+
+static void raise_irq(struct virtio_mmio *t, uint32_t why)
+{
+	atomic_fetch_or(&t->page[VIRTIO_MMIO_INTERRUPT_STATUS / 4], htole32(why));
 	loop_signal(t->dev->loop, t->irq_file);
+}
+
+static void show_config(struct virtio_mmio *t)
+{
+	if (t->dev->config_size)
+		t->dev->ops->config_read(t->dev, 0, (uint8_t *)t->page + VIRTIO_MMIO_CONFIG,
+					 t->dev->config_size);
 }
 
 static void signal_queue(void *transport, unsigned int queue)
@@ -61,7 +82,14 @@ static void signal_config(void *transport)
 {
 	struct virtio_mmio *t = transport;
 
-	atomic_fetch_add(&t->config_generation, 1);
+	/* A driver that sees the same generation before and after has read one and the same state.
+	 */
+	show(t, VIRTIO_MMIO_CONFIG_GENERATION, ++t->config_generation);
+	show_config(t);
+	show(t, VIRTIO_MMIO_CONFIG_GENERATION, ++t->config_generation);
+	if (atomic_load(&t->dev->broken))
+		atomic_fetch_or(&t->page[VIRTIO_MMIO_STATUS / 4],
+				htole32(VIRTIO_CONFIG_S_NEEDS_RESET));
 	raise_irq(t, VIRTIO_MMIO_INT_CONFIG);
 }
 
@@ -101,6 +129,19 @@ static void stop_on_loop(void *ctx, struct loop_call *call)
 	t->dev->ops->stop(t->dev, call);
 }
 
+/* What the selected queue and the selected half of the features look like. Under the lock. */
+static void show_selected(struct virtio_mmio *t)
+{
+	const struct virtio_device *dev = t->dev;
+	const struct virtq *q = t->queue_sel < dev->nqueues ? &dev->queues[t->queue_sel] : NULL;
+	unsigned int shift = 32 * t->device_features_sel;
+
+	show(t, VIRTIO_MMIO_QUEUE_NUM_MAX, q ? q->size_max : 0);
+	show(t, VIRTIO_MMIO_QUEUE_READY, q && q->ready);
+	show(t, VIRTIO_MMIO_DEVICE_FEATURES,
+	     t->device_features_sel > 1 ? 0 : (uint32_t)(dev->features_offered >> shift));
+}
+
 /* Under the lock. */
 static void reset(struct virtio_mmio *t)
 {
@@ -112,12 +153,14 @@ static void reset(struct virtio_mmio *t)
 		virtq_reset(&dev->queues[i]);
 	dev->features = 0;
 	atomic_store(&dev->broken, false);
-	atomic_store(&t->isr, 0);
 	t->status = 0;
+	show(t, VIRTIO_MMIO_STATUS, 0);
+	show(t, VIRTIO_MMIO_INTERRUPT_STATUS, 0);
 	t->device_features_sel = 0;
 	t->driver_features_sel = 0;
 	t->driver_features = 0;
 	t->queue_sel = 0;
+	show_selected(t);
 }
 
 static void misuse(struct virtio_mmio *t, const char *what, uint32_t value)
@@ -159,6 +202,7 @@ static void write_status(struct virtio_mmio *t, uint32_t value)
 		added &= ~(uint32_t)VIRTIO_CONFIG_S_DRIVER_OK;
 	}
 	t->status |= added;
+	atomic_fetch_or(&t->page[VIRTIO_MMIO_STATUS / 4], htole32(added));
 	if (added & VIRTIO_CONFIG_S_DRIVER_OK)
 		loop_call(t->dev->loop, start_on_loop, t);
 }
@@ -282,71 +326,9 @@ static void write_register(struct virtio_mmio *t, uint32_t off, uint32_t value)
 	}
 }
 
-static uint32_t read_register(struct virtio_mmio *t, uint32_t off)
-{
-	const struct virtio_device *dev = t->dev;
-	const struct virtq *q = t->queue_sel < dev->nqueues ? &dev->queues[t->queue_sel] : NULL;
-
-	switch (off) {
-	case VIRTIO_MMIO_MAGIC_VALUE:
-		return 0x74726976; /* "virt" */
-	case VIRTIO_MMIO_VERSION:
-		return 2;
-	case VIRTIO_MMIO_DEVICE_ID:
-		return dev->id;
-	case VIRTIO_MMIO_VENDOR_ID:
-		return VENDOR_ID;
-	case VIRTIO_MMIO_DEVICE_FEATURES:
-		return t->device_features_sel > 1
-			       ? 0
-			       : (uint32_t)(dev->features_offered >> 32 * t->device_features_sel);
-	case VIRTIO_MMIO_QUEUE_NUM_MAX:
-		return q ? q->size_max : 0;
-	case VIRTIO_MMIO_QUEUE_READY:
-		return q && q->ready;
-	case VIRTIO_MMIO_STATUS:
-		return t->status | (atomic_load(&dev->broken) ? VIRTIO_CONFIG_S_NEEDS_RESET : 0);
-	case VIRTIO_MMIO_SHM_LEN_LOW:
-	case VIRTIO_MMIO_SHM_LEN_HIGH:
-	case VIRTIO_MMIO_SHM_BASE_LOW:
-	case VIRTIO_MMIO_SHM_BASE_HIGH:
-		return 0xffffffff; /* 4.2.2.1: no such shared memory region */
-	case VIRTIO_MMIO_CONFIG_GENERATION:
-		return atomic_load(&t->config_generation);
-	default:
-		return 0;
-	}
-}
-
 static bool in_config(const struct virtio_mmio *t, uint64_t off, uint32_t len)
 {
 	return off >= VIRTIO_MMIO_CONFIG && off - VIRTIO_MMIO_CONFIG + len <= t->dev->config_size;
-}
-
-void virtio_mmio_read(struct virtio_mmio *t, uint64_t off, void *data, uint32_t len)
-{
-	memset(data, 0, len);
-	if (in_config(t, off, len)) {
-		t->dev->ops->config_read(t->dev, (uint32_t)off - VIRTIO_MMIO_CONFIG, data, len);
-		return;
-	}
-	/* 4.2.2.2: below the configuration, registers are 32 bits wide, aligned, and nothing else.
-	 */
-	if (off >= VIRTIO_MMIO_CONFIG || len != 4 || off % 4)
-		return;
-
-	uint32_t value;
-
-	if (off == VIRTIO_MMIO_INTERRUPT_STATUS) {
-		/* Interrupt handlers must not wait for a reset that another vCPU has begun. */
-		value = atomic_load(&t->isr);
-	} else {
-		pthread_mutex_lock(&t->lock);
-		value = read_register(t, (uint32_t)off);
-		pthread_mutex_unlock(&t->lock);
-	}
-	value = htole32(value);
-	memcpy(data, &value, sizeof(value));
 }
 
 struct config_write {
@@ -361,6 +343,7 @@ static void config_write_on_loop(void *ctx, struct loop_call *call)
 	struct config_write *w = ctx;
 
 	w->t->dev->ops->config_write(w->t->dev, w->off, w->data, w->len);
+	show_config(w->t);
 	loop_call_done(call);
 }
 
@@ -374,16 +357,20 @@ void virtio_mmio_write(struct virtio_mmio *t, uint64_t off, const void *data, ui
 		loop_call(t->dev->loop, config_write_on_loop, &w);
 		return;
 	}
+	/* 4.2.2.2: below the configuration, registers are 32 bits wide, aligned, and nothing else.
+	 */
 	if (off >= VIRTIO_MMIO_CONFIG || len != 4 || off % 4)
 		return;
 	memcpy(&value, data, sizeof(value));
 	value = le32toh(value);
 	if (off == VIRTIO_MMIO_INTERRUPT_ACK) {
-		atomic_fetch_and(&t->isr, ~value);
+		/* Interrupt handlers must not wait for a reset that another vCPU has begun. */
+		atomic_fetch_and(&t->page[VIRTIO_MMIO_INTERRUPT_STATUS / 4], htole32(~value));
 		return;
 	}
 	pthread_mutex_lock(&t->lock);
 	write_register(t, (uint32_t)off, value);
+	show_selected(t);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -394,7 +381,23 @@ void virtio_mmio_reset(struct virtio_mmio *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
-int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd,
+/* What never changes, and the state after a reset. */
+static void show_all(struct virtio_mmio *t)
+{
+	show(t, VIRTIO_MMIO_MAGIC_VALUE, 0x74726976); /* "virt" */
+	show(t, VIRTIO_MMIO_VERSION, 2);
+	show(t, VIRTIO_MMIO_DEVICE_ID, t->dev->id);
+	show(t, VIRTIO_MMIO_VENDOR_ID, VENDOR_ID);
+	/* 4.2.2.1: no shared memory region has a length of all ones. */
+	show(t, VIRTIO_MMIO_SHM_LEN_LOW, 0xffffffff);
+	show(t, VIRTIO_MMIO_SHM_LEN_HIGH, 0xffffffff);
+	show(t, VIRTIO_MMIO_SHM_BASE_LOW, 0xffffffff);
+	show(t, VIRTIO_MMIO_SHM_BASE_HIGH, 0xffffffff);
+	show_selected(t);
+	show_config(t);
+}
+
+int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd, void *page,
 		    struct virtio_mmio **out)
 {
 	struct virtio_mmio *t = calloc(1, sizeof(*t));
@@ -403,6 +406,7 @@ int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd,
 	if (!t)
 		return -ENOMEM;
 	t->dev = dev;
+	t->page = page;
 	ret = loop_add_source(dev->loop, handle_loop_event, t);
 	if (ret < 0)
 		goto fail;
@@ -421,6 +425,7 @@ int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd,
 	pthread_mutex_init(&t->lock, NULL);
 	dev->transport_ops = &mmio_transport_ops;
 	dev->transport = t;
+	show_all(t);
 	*out = t;
 	return 0;
 

@@ -13,20 +13,21 @@ struct virtio_mmio;
 
 /*
  * Put @dev on a transport. @kick_fds is one eventfd a queue, signalled by a write of the queue's
- * number to QueueNotify; @irq_fd, non-blocking, raises the interrupt. Both stay the caller's, until
- * after virtio_mmio_free(). On success *@out owns @dev. Returns 0 or negative errno.
+ * number to QueueNotify; @irq_fd, non-blocking, raises the interrupt. @page, VIRTIO_MMIO_BYTES of
+ * zeroes, is where the guest reads the registers from: the caller maps it read-only into the guest
+ * and sends the guest's writes to virtio_mmio_write(). All of these stay the caller's, until after
+ * virtio_mmio_free(). On success *@out owns @dev. Returns 0 or negative errno.
  */
-int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd,
+int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd, void *page,
 		    struct virtio_mmio **out);
 
 /* Free the transport and its device. The loop has ended. */
 void virtio_mmio_free(struct virtio_mmio *t);
 
 /*
- * Register accesses, on any vCPU's thread. A write to Status may wait for the loop. @len is 1, 2, 4
+ * A register write, on any vCPU's thread. A write to Status may wait for the loop. @len is 1, 2, 4
  * or 8, and @off + @len at most VIRTIO_MMIO_BYTES.
  */
-void virtio_mmio_read(struct virtio_mmio *t, uint64_t off, void *data, uint32_t len);
 void virtio_mmio_write(struct virtio_mmio *t, uint64_t off, const void *data, uint32_t len);
 
 /* Stop the device as a reset by the driver does. Not on the loop's thread. */

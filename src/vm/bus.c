@@ -29,7 +29,7 @@ bool bus_read(const struct bus *bus, uint64_t addr, void *data, uint32_t len)
 {
 	const struct bus_range *r = find(bus, addr, len);
 
-	if (!r) {
+	if (!r || !r->ops->read) {
 		memset(data, 0xff, len);
 		return false;
 	}

@@ -9,7 +9,7 @@
  * each. Filled before the first vCPU runs and constant from then on, so it needs no lock.
  *
  * Handlers run on vCPU threads, several at a time. @len is 1, 2, 4 or 8 bytes, and the access lies
- * within the range it was registered with.
+ * within the range it was registered with. @read is NULL where the guest reads memory instead.
  */
 struct bus_ops {
 	void (*read)(void *ctx, uint64_t off, void *data, uint32_t len);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@
 #define DEVICE_STRIDE    0x1000ull
 #define KVM_TSS_GPA      0xfffbd000u   /* three pages that KVM needs on Intel CPUs without */
 #define KVM_IDENTITY_GPA 0xfffbc000ull /* unrestricted guest mode, and one for its page table */
+#define DEVICE_PAGES     (MACHINE_DEVICES_MAX + 1) /* and the power-off register */
 #define GUEST_CID        3
 #define RING_ENTRIES     256
 #define CPUID_ENTRIES    256
@@ -63,6 +65,7 @@ struct vm {
 	struct guest_mem mem;
 	struct loop *loop;
 	struct bus pio, mmio;
+	uint8_t *device_pages; /* what the guest reads at DEVICE_BASE, a page a device */
 	struct machine machine;
 	struct kernel_image kernel;
 	struct vcpu_owner owner;
@@ -163,14 +166,6 @@ static void cmos_bus_write(void *ctx, uint64_t off, const void *data, uint32_t l
 
 static const struct bus_ops cmos_bus_ops = { cmos_bus_read, cmos_bus_write };
 
-static void pvpanic_read(void *ctx, uint64_t off, void *data, uint32_t len)
-{
-	(void)ctx;
-	(void)off;
-	memset(data, 0, len);
-	*(uint8_t *)data = PVPANIC_PANICKED | PVPANIC_CRASHLOADED;
-}
-
 /* The machine goes on: the kernel has yet to print why, and then resets, which is when it ends. */
 static void pvpanic_write(void *ctx, uint64_t off, const void *data, uint32_t len)
 {
@@ -185,19 +180,24 @@ static void pvpanic_write(void *ctx, uint64_t off, const void *data, uint32_t le
 	pthread_mutex_unlock(&vm->lock);
 }
 
-static const struct bus_ops pvpanic_ops = { pvpanic_read, pvpanic_write };
+static const struct bus_ops pvpanic_ops = { .write = pvpanic_write };
 
-static void mmio_bus_read(void *ctx, uint64_t off, void *data, uint32_t len)
+static void poweroff_write(void *ctx, uint64_t off, const void *data, uint32_t len)
 {
-	virtio_mmio_read(ctx, off, data, len);
+	(void)off;
+	(void)data;
+	(void)len;
+	vm_end(ctx, VM_END_RESET, NULL);
 }
+
+static const struct bus_ops poweroff_ops = { .write = poweroff_write };
 
 static void mmio_bus_write(void *ctx, uint64_t off, const void *data, uint32_t len)
 {
 	virtio_mmio_write(ctx, off, data, len);
 }
 
-static const struct bus_ops mmio_bus_ops = { mmio_bus_read, mmio_bus_write };
+static const struct bus_ops mmio_bus_ops = { .write = mmio_bus_write };
 
 /* ---- the serial console's other end ---- */
 
@@ -325,6 +325,35 @@ static int create_memory(struct vm *vm)
 	return 0;
 }
 
+/*
+ * What guests read of the devices on the memory bus is plain memory to them; only writes exit
+ * (KVM_MEM_READONLY).
+ */
+static int create_device_pages(struct vm *vm)
+{
+	size_t size = DEVICE_PAGES * DEVICE_STRIDE;
+	void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (pages == MAP_FAILED)
+		return host_error(vm, -errno, "no memory for the devices' registers");
+	vm->device_pages = pages;
+	struct kvm_userspace_memory_region region = {
+		.slot = GUEST_RAM_SLOTS,
+		.flags = KVM_MEM_READONLY,
+		.guest_phys_addr = DEVICE_BASE,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)pages,
+	};
+	if (ioctl(vm->fd, KVM_SET_USER_MEMORY_REGION, &region))
+		return host_error(vm, -errno, "KVM does not take read-only memory");
+	return 0;
+}
+
+static uint8_t *next_device_page(const struct vm *vm)
+{
+	return vm->device_pages + DEVICE_STRIDE * vm->machine.ndevices;
+}
+
 static int add_legacy_devices(struct vm *vm)
 {
 	vm->serial_irq_fd = irq_fd_new(vm->fd, SERIAL_GSI);
@@ -343,6 +372,7 @@ static int add_legacy_devices(struct vm *vm)
 	bus_add(&vm->pio, CMOS_INDEX_PORT, 2, &cmos_bus_ops, vm);
 
 	uint64_t base = DEVICE_BASE + DEVICE_STRIDE * vm->machine.ndevices;
+	*next_device_page(vm) = PVPANIC_PANICKED | PVPANIC_CRASHLOADED;
 	bus_add(&vm->mmio, base, DEVICE_STRIDE, &pvpanic_ops, vm);
 	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
 		.compatible = "qemu,pvpanic-mmio",
@@ -350,6 +380,10 @@ static int add_legacy_devices(struct vm *vm)
 		.size = 2,
 		.irq = -1,
 	};
+
+	base += DEVICE_STRIDE;
+	bus_add(&vm->mmio, base, DEVICE_STRIDE, &poweroff_ops, vm);
+	vm->machine.poweroff = base;
 	return 0;
 }
 
@@ -381,7 +415,7 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 			s->kick_fds[s->nkicks++] = fd;
 	}
 	if (!ret)
-		ret = virtio_mmio_new(dev, s->kick_fds, s->irq_fd, &s->mmio);
+		ret = virtio_mmio_new(dev, s->kick_fds, s->irq_fd, next_device_page(vm), &s->mmio);
 	vm->nslots++;
 	if (ret) {
 		dev->ops->free(dev);
@@ -499,8 +533,9 @@ static int vm_build(struct vm *vm)
 				  "io_uring does not work on this host ('kvmbox check' says more)");
 	vm->channel_source = loop_add_source(vm->loop, handle_channel, vm);
 	channel_listen(vm);
-	if ((ret = create_vm(vm)) || (ret = create_memory(vm)) || (ret = add_virtio_devices(vm)) ||
-	    (ret = add_legacy_devices(vm)) || (ret = load_guest(vm)))
+	if ((ret = create_vm(vm)) || (ret = create_memory(vm)) || (ret = create_device_pages(vm)) ||
+	    (ret = add_virtio_devices(vm)) || (ret = add_legacy_devices(vm)) ||
+	    (ret = load_guest(vm)))
 		return ret;
 	return create_vcpus(vm);
 }
@@ -563,6 +598,8 @@ static void vm_free(struct vm *vm)
 	if (vm->fd >= 0)
 		close(vm->fd);
 	guest_mem_deinit(&vm->mem);
+	if (vm->device_pages)
+		munmap(vm->device_pages, DEVICE_PAGES * DEVICE_STRIDE);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }

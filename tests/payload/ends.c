@@ -60,6 +60,9 @@ void payload_main(void)
 		print("ok output-port\ndone\n");
 		outb(0x64, 0xd1);
 		outb(0x60, 0xfe);
+		/* Another thread takes the machine down. */
+		for (;;)
+			;
 	}
 	print("ok end\n");
 }

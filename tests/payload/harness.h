@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "pattern.h"
 #include "vm/channel.h"
 
 #define PAYLOAD_DISKS_MAX    4
@@ -66,15 +67,9 @@ void payload_init(struct payload *p, const char *path);
 
 /*
  * Give the machine one more disk, a file of @size bytes in the working directory filled with the
- * pattern below. Returns it, for what else is to be set.
+ * pattern of pattern.h. Returns it, for what else is to be set.
  */
 struct payload_disk *payload_add_disk(struct payload *p, uint64_t size);
-
-/* What 32-bit word number @i of a disk holds at first; lib/blk.h has it too. */
-static inline uint32_t payload_disk_word(uint64_t i)
-{
-	return (uint32_t)i * 2654435761u + 12345u;
-}
 
 void payload_run(struct payload *p);
 
@@ -92,6 +87,10 @@ void payload_expect_log(struct payload *p, const char *text);
 /* That @len bytes of disk @i at @off are @want, or as the pattern has them where @want is NULL. */
 void payload_expect_disk(struct payload *p, unsigned int i, uint64_t off, const void *want,
 			 size_t len);
+
+/* The same for a block that the payload wrote as its number @seed. */
+void payload_expect_block(struct payload *p, unsigned int i, uint64_t off, uint32_t seed,
+			  size_t len);
 
 /* Judge what the payload printed. Then free everything. Returns whether all was well. */
 bool payload_verdict(struct payload *p);

@@ -137,7 +137,7 @@ static void check_wrap(void)
 	uint8_t *buf = alloc(16, 16);
 	bool good = true;
 
-	/* Several times round the rings, one at a time and without a bell for each. */
+	/* Several times round the rings. */
 	for (int i = 0; i < 5 * SIZE && good; i++)
 		good = get(buf, 16) == 16;
 	expect("rng.wrap", good, "a request went missing");

@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # the caller's variables
+# shellcheck disable=SC2034,SC2154  # the caller's variables
 #
 # The AMD-V lab, sourced by scripts/lab: QEMU emulates the CPU (TCG, with nested paging), Debian's
 # generic kernel runs on it, and this machine's root is its root, read-only with a tmpfs on top.
 
 amdv_modules=(virtio_pci virtio_blk virtio_console 9pnet_virtio 9p overlay kvm_amd tun)
 
-# kernel_unpack BZIMAGE: prints the ELF kernel in it: the host unpacks faster than an emulated CPU.
+# kernel_unpack BZIMAGE: prints the ELF kernel in it, for this machine unpacks it faster than an emulated
+# CPU; nothing if it is not packed with xz.
 kernel_unpack() {
 	local setup_sectors offset length payload
 	setup_sectors=$(od -An -tu1 -j $((0x1f1)) -N1 "$1")
 	offset=$(od -An -tu4 -j $((0x248)) -N4 "$1")
 	length=$(od -An -tu4 -j $((0x24c)) -N4 "$1")
 	payload=$(((setup_sectors + 1) * 512 + offset))
+	# The kernel's build puts the unpacked size behind the xz stream, which xz complains of.
 	tail -c +$((payload + 1)) "$1" | head -c "$length" | xz -dc --single-stream 2>/dev/null || true
 }
 
 # amdv_boot_files: builds the lab host's kernel and initrd where they are not cached; sets boot to their directory.
 amdv_boot_files() {
 	local release key tree
-	need_packages qemu-system-x86 linux-image-amd64 busybox-static cpio kmod xz-utils
+	need_packages qemu-system-x86 linux-image-amd64 busybox-static cpio kmod binutils xz-utils
 	release=$(kernel_release linux-image-amd64)
 	key=$({
 		cat "$host/boot-files.sh" "$host/amdv.sh" "$host/amdv-init" "$host/host-init"
@@ -38,11 +40,13 @@ amdv_boot_files() {
 	stage_modules "$release" "$tree/modules" "${amdv_modules[@]}"
 	pack_initrd "$tree" >"$run/boot/initrd"
 	kernel_unpack "/boot/vmlinuz-$release" >"$run/boot/kernel"
+	# Either form boots.
+	[[ -s $run/boot/kernel ]] || cp "/boot/vmlinuz-$release" "$run/boot/kernel"
 	store_boot_files "$boot"
 }
 
 amdv_run() {
-	local boot token security=passthrough i status=0
+	local boot token security=passthrough letters=abcdefghijklmnopqrstuvwxyz i status=0
 	amdv_boot_files
 	make_disks
 	token=lab-$(od -An -tx8 -N16 /dev/urandom | tr -d ' \n')
@@ -50,6 +54,7 @@ amdv_run() {
 	# Only root may hand files through as they are; others see what they may see themselves.
 	[[ $EUID == 0 ]] || security=none
 
+	# shellcheck disable=SC2054  # the commas are QEMU's
 	local qemu=(qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu EPYC,+svm,+npt
 		-m "${mem:-4096}" -smp "${cpus:-2}" -bios qboot.rom -display none -nodefaults -no-reboot
 		-kernel "$boot/kernel" -initrd "$boot/initrd"
@@ -67,18 +72,20 @@ amdv_run() {
 		# Thrown away afterwards: the outer machine need not make any of it durable.
 		qemu+=(-drive "file=$run/disk$i,if=none,id=disk$i,format=raw,cache=unsafe,discard=unmap"
 			-device "virtio-blk-pci,drive=disk$i")
-		lab_disks+=("/dev/vd$(printf "\\x$(printf '%x' $((97 + i)))")")
+		lab_disks+=("/dev/vd${letters:i:1}")
 	done
 	write_job "$run/job"
 
 	mkfifo "$run/stdout" "$run/stderr"
-	setpriv --pdeathsig KILL "${qemu[@]}" "${qemu_args[@]}" </dev/null 3>"$run/stdout" 4>"$run/stderr" >"$run/qemu" 2>&1 &
+	bounded "${qemu[@]}" "${qemu_args[@]}" </dev/null 3>"$run/stdout" 4>"$run/stderr" >"$run/qemu" 2>&1 &
 	child=$!
-	"$host/relay" "$token" "$timeout" 3<"$run/stdout" 4<"$run/stderr" 5>"$run/status" &
-	await $! || status=$?
-	case $status in
-	0) return "$(<"$run/status")" ;;
-	124) say "the command did not end within $timeout seconds"; return 124 ;;
-	*) cat "$run/qemu" >>"$run/console"; lab_died "the lab host stopped before the command ended" ;;
-	esac
+	"$host/relay" "$token" 3<"$run/stdout" 4<"$run/stderr" 5>"$run/status" &
+	if await $!; then
+		exit "$(<"$run/status")"
+	fi
+	await "$child" || status=$?
+	child=
+	[[ $status != 124 ]] || timed_out
+	grep -v 'warning: TCG' "$run/qemu" >>"$run/console" || true
+	lab_died "the lab host stopped before the command ended"
 }

@@ -20,6 +20,8 @@ stage_modules() {
 			cp "$path" "$dir/"
 			basename "$path"
 		done >"$dir/order"
+	# Much of their size is debug information, which an emulated CPU takes seconds to load.
+	strip --strip-debug --remove-section=.BTF "$dir"/*.ko
 }
 
 # stage_busybox DIR: puts busybox there under all its names.

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# shellcheck disable=SC2154  # the caller's variables
+# shellcheck disable=SC2034,SC2154  # the caller's variables
 #
 # The VT-x lab, sourced by scripts/lab: Bochs emulates the CPU (QEMU's TCG has no VMX) and Debian's
 # cloud kernel runs on it, from a CD. Nothing can be shared with Bochs while it runs: what the job
@@ -31,8 +31,6 @@ vtx_boot_files() {
 	stage_busybox "$tree/usr/bin"
 	cp "$host/vtx-init" "$tree/init"
 	stage_modules "$release" "$tree/lab/modules" "${vtx_modules[@]}"
-	# Most of their size is debug information, which an emulated CPU takes seconds to load.
-	strip --strip-debug --remove-section=.BTF "$tree"/lab/modules/*.ko
 	pack_initrd "$tree" >"$run/boot/initrd"
 	cp "/boot/vmlinuz-$release" "$run/boot/kernel"
 	store_boot_files "$boot"
@@ -98,9 +96,10 @@ vtx_make_cd() {
 
 # vtx_configure: writes Bochs' configuration.
 vtx_configure() {
+	local memory=${mem:-1024}
 	cat >"$run/bochsrc" <<-END
 		cpu: model=$cpu_model, count=${cpus:-1}, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=1
-		memory: guest=${mem:-1024}, host=${mem:-1024}
+		memory: guest=$memory, host=$((memory < 2048 ? memory : 2048))
 		romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
 		vgaromimage: file=/usr/share/vgabios/vgabios.bin
 		display_library: rfb, options="timeout=0"
@@ -138,22 +137,20 @@ vtx_run() {
 	# Bochs' display is a VNC server open to all: a network namespace of its own hides it.
 	[[ $EUID == 0 ]] || isolate+=(--map-root-user)
 	: >"$run/console"
-	"${isolate[@]}" timeout "$timeout" setpriv --pdeathsig KILL bochs -q -f "$run/bochsrc" -rc "$run/bochs.commands" </dev/null >"$run/bochs.out" 2>&1 &
+	bounded "${isolate[@]}" bochs -q -f "$run/bochsrc" -rc "$run/bochs.commands" </dev/null >"$run/bochs.out" 2>&1 &
 	child=$!
 	# Its status tells nothing but a timeout's: it is 1 after a good end too.
 	await "$child" || status=$?
 	child=
-	if [[ $status == 124 ]]; then
-		say "the command did not end within $timeout seconds"
-		return 124
-	fi
+	[[ $status != 124 ]] || timed_out
 	mkdir "$run/result"
-	tar -x -f "$run/output" -C "$run/result" 2>/dev/null && [[ -s $run/result/status ]] || {
-		tail -n 5 "$run/bochs.log" >>"$run/console"
+	tar -x -f "$run/output" -C "$run/result" 2>/dev/null || true
+	if [[ ! -s $run/result/status ]]; then
+		tail -q -n 5 "$run/bochs.log" "$run/bochs.out" >>"$run/console" 2>/dev/null || true
 		lab_died "the lab host stopped before the command ended"
-	}
+	fi
 	cat "$run/result/stdout"
 	cat "$run/result/stderr" >&2
 	cp -a "$run/result/out/." "$out/"
-	return "$(<"$run/result/status")"
+	exit "$(<"$run/result/status")"
 }

@@ -64,9 +64,11 @@ void vdev_go(const struct vdev *d)
 
 bool vdev_needs_reset(const struct vdev *d)
 {
-	for (unsigned int i = 0; i < PATIENCE; i++)
+	for (unsigned int i = 0; i < PATIENCE; i++) {
 		if (vdev_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET)
 			return true;
+		relax();
+	}
 	return false;
 }
 

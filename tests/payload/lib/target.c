@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "target.h"
+
+#define QUEUE_SIZE 8
+
+struct blk target_blk;
+struct vsock target_vsock;
+static struct vdev rng;
+static struct vq rng_q;
+
+static bool start_blk(uint64_t features)
+{
+	return blk_start(&target_blk, features, QUEUE_SIZE);
+}
+
+static bool works_blk(void)
+{
+	static uint8_t sector[SECTOR];
+
+	memset(sector, 0, sizeof(sector));
+	return blk_request(&target_blk, VIRTIO_BLK_T_IN, 0, sector, SECTOR) == VIRTIO_BLK_S_OK &&
+	       blk_is_pattern(sector, 0, SECTOR);
+}
+
+static bool start_rng(uint64_t features)
+{
+	if (!vdev_begin(&rng, features) || !vq_init(&rng_q, &rng, 0, QUEUE_SIZE))
+		return false;
+	vdev_go(&rng);
+	return true;
+}
+
+static bool works_rng(void)
+{
+	static uint8_t bytes[16];
+
+	vq_desc(&rng_q, 0, bytes, sizeof(bytes), VRING_DESC_F_WRITE, 0);
+	vq_submit(&rng_q, 0);
+	return vq_wait(&rng_q, 1) && vq_take(&rng_q).len == sizeof(bytes);
+}
+
+static bool start_vsock(uint64_t features)
+{
+	if (!vsock_start(&target_vsock, features))
+		return false;
+	for (uint16_t i = 0; i < VSOCK_SIZE; i++)
+		vsock_give(&target_vsock, i);
+	return true;
+}
+
+/* Data for a connection that there never was is answered by a refusal. */
+static bool works_vsock(void)
+{
+	return vsock_send(&target_vsock, VIRTIO_VSOCK_OP_RW, 77, 0) &&
+	       vsock_expect(&target_vsock, VIRTIO_VSOCK_OP_RST, 77);
+}
+
+struct target targets[TARGETS] = {
+	[TARGET_BLK] = { "blk", &target_blk.dev, &target_blk.q, 2, start_blk, works_blk },
+	[TARGET_RNG] = { "rng", &rng, &rng_q, 1, start_rng, works_rng },
+	[TARGET_VSOCK] = { "vsock", &target_vsock.dev, &target_vsock.q[VSOCK_TX], VSOCK_QUEUES,
+			   start_vsock, works_vsock },
+};
+
+bool targets_init(void)
+{
+	if (!blk_find(&target_blk, 0) || !vdev_find(&rng, VIRTIO_ID_RNG, 0) ||
+	    !vsock_find(&target_vsock)) {
+		fail("targets", "not all devices are there");
+		return false;
+	}
+	for (int i = 0; i < TARGETS; i++) {
+		if (!targets[i].start(0) || !targets[i].works()) {
+			fail("targets", "%s does not work to begin with", targets[i].name);
+			return false;
+		}
+	}
+	return true;
+}
+
+static void verdict(const struct target *t, const char *name, const char *what)
+{
+	if (what)
+		print("FAIL %s.%s %s\n", t->name, name, what);
+	else
+		print("ok %s.%s\n", t->name, name);
+}
+
+bool attack_begin(struct target *t, const char *name, uint64_t features)
+{
+	if (t->start(features))
+		return true;
+	verdict(t, name, "the device cannot be started for it");
+	return false;
+}
+
+static const char *judge(struct target *t, enum outcome outcome)
+{
+	if (outcome == BREAKS && !vdev_needs_reset(t->dev))
+		return "the device does not ask for a reset";
+	if (outcome == HARMLESS && !t->works())
+		return "the device does not work any more";
+	if (outcome == HARMLESS && vdev_status(t->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return "the device asks for a reset";
+	for (int i = 0; i < TARGETS; i++)
+		if (&targets[i] != t && !targets[i].works())
+			return "another device does not work any more";
+	if (!t->start(0))
+		return "the device cannot be started again";
+	if (vdev_status(t->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
+		return "the device asks for a reset after one";
+	return t->works() ? NULL : "the device does not work after a reset";
+}
+
+void attack_end(struct target *t, const char *name, enum outcome outcome)
+{
+	verdict(t, name, judge(t, outcome));
+}

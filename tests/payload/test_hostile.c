@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Payloads that mean harm: the monitor survives, says what it saw at a limited rate, and nothing on
+ * the disk changes.
+ */
+#include "harness.h"
+
+/* What one guest may make the monitor say in one run, however hard it tries. */
+#define LINES_MAX 1000
+
+int main(int argc, char **argv)
+{
+	struct payload p;
+
+	(void)argc;
+	payload_init(&p, argv[1]);
+	p.cpus = 2;
+	p.workload = true;
+	payload_add_disk(&p, 8u << 20)->queues = 2;
+	payload_run(&p);
+	payload_expect_end(&p, VM_END_RESET);
+	payload_expect_log(&p, "the device waits for a reset");
+	payload_expect(&p, payload_count_log(&p, "\n") < LINES_MAX, "the log is flooded: %u lines",
+		       payload_count_log(&p, "\n"));
+	payload_expect_disk(&p, 0, 0, NULL, p.disks[0].size);
+	return !payload_verdict(&p);
+}
