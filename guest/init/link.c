@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
@@ -119,30 +118,17 @@ int control_receive(struct control *c, const void **payload)
 	}
 }
 
-static int64_t now_ms(void)
+void control_linger(struct control *c)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-void control_linger(struct control *c, int timeout_ms)
-{
-	int64_t end = now_ms() + timeout_ms;
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
 
 	if (c->fd < 0)
 		return;
 	for (;;) {
-		struct pollfd p = { .fd = c->fd, .events = POLLIN };
-		int64_t left = end - now_ms();
-		ssize_t n;
-
-		if (left <= 0)
-			return;
-		if (poll(&p, 1, (int)left) <= 0)
+		if (poll(&p, 1, -1) <= 0)
 			continue;
-		n = read(c->fd, c->buf.bytes, sizeof(c->buf));
+		ssize_t n = read(c->fd, c->buf.bytes, sizeof(c->buf));
+
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return;
 	}

@@ -45,7 +45,7 @@ int control_send(struct control *c, uint16_t type, const void *payload, size_t l
  */
 int control_receive(struct control *c, const void **payload);
 
-/* Waits up to timeout_ms for the host to close the stream; drops what it sends. */
-void control_linger(struct control *c, int timeout_ms);
+/* Waits for the host to close the stream; drops what it sends. */
+void control_linger(struct control *c);
 
 #endif

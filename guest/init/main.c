@@ -81,7 +81,7 @@ static void say(const char *sentence)
 static __attribute__((noreturn)) void finish(void)
 {
 	control_send(&init.control, KVMBOX_FRAME_EXIT, &init.exit, sizeof(init.exit));
-	control_linger(&init.control, KVMBOX_EXIT_LINGER_MS);
+	control_linger(&init.control);
 	machine_reset();
 }
 

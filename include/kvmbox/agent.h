@@ -20,9 +20,9 @@
  * as it can. Then ERROR (any number, also none), STARTED (once, unless the
  * workload could not be run), and EXIT (once, the last frame of all: by then
  * every byte of output has been handed to the transport, the byte streams are
- * shut down and the root file system is clean). After EXIT the guest waits
- * KVMBOX_EXIT_LINGER_MS for the host to close the control stream, then resets
- * the machine.
+ * shut down and the root file system is clean). After EXIT the guest waits for
+ * the host, which may still be reading, to end the machine; should it close the
+ * control stream instead, the guest resets the machine itself.
  *
  * All integers are little-endian, all structures have no padding but what is
  * named. Either side treats the other's bytes as hostile: a frame whose len is
@@ -47,9 +47,6 @@
 
 /* The most bytes that may follow a struct kvmbox_frame. */
 #define KVMBOX_FRAME_MAX 4096
-
-/* How long the guest waits after EXIT for the host to close, in milliseconds. */
-#define KVMBOX_EXIT_LINGER_MS 2000
 
 /*
  * Where the guest's kernel shows the machine description, a directory with a

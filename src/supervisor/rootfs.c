@@ -195,7 +195,8 @@ static int pack_directory(const char *source, struct rootfs *out, struct error *
 	/* Packed aside and renamed, so that an image is whole or is not there. */
 	snprintf(temp, sizeof(temp), "%s.%d", out->path, getpid());
 	ret = run_mkfs(dir, temp, err);
-	if (!ret && rename(temp, out->path))
+	/* Whoever packed the same at the same time may have dropped ours for stale. */
+	if (!ret && rename(temp, out->path) && access(out->path, R_OK))
 		ret = error_set(err, errno, "cannot keep the root image %s: %s", out->path,
 				strerror(errno));
 	if (ret) {

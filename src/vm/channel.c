@@ -41,7 +41,8 @@ int channel_receive(int sock, struct message *msg, int *fd)
 	struct msghdr hdr = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
 			      .msg_control = control.buf,
-			      .msg_controllen = sizeof(control.buf) };
+			      /* Less than the buffer, whose padding has room for a second one. */
+			      .msg_controllen = CMSG_LEN(sizeof(int)) };
 	ssize_t n;
 
 	*fd = -1;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Counts the instructions that nested guests execute: a plugin for QEMU's code generator (TCG), to be
-// loaded into the QEMU that emulates the lab host (-plugin insn.so,out=FILE).
+// Counts the instructions that nested guests execute: a plugin for QEMU's code generator (TCG), to
+// be loaded into the QEMU that emulates the lab host (-plugin insn.so,out=FILE).
 //
-// An emulated CPU enters its guest with VMRUN, and whatever ends the guest's turn, the host goes on at
-// the instruction behind: so a CPU is in guest mode from a VMRUN until the block at that address
+// An emulated CPU enters its guest with VMRUN, and whatever ends the guest's turn, the host goes on
+// at the instruction behind: so a CPU is in guest mode from a VMRUN until the block at that address
 // starts. The marker instruction (pid1.c) sets the counts to zero when the host executes it, and
-// writes a line "GUEST HOST" when the guest does: the instructions of either since then, of all CPUs.
+// writes a line "GUEST HOST" when the guest does: the instructions of either since then, of all
+// CPUs.
 //
-// A block is counted when it starts; one that is left in the middle (by a fault or an exit) has a few
-// instructions counted twice. A string instruction with a repeat prefix counts once, not per round.
+// A block is counted when it starts; one that is left in the middle (by a fault or an exit) has a
+// few instructions counted twice. A string instruction with a repeat prefix counts once, not per
+// round.
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -29,7 +31,8 @@ typedef void tb_trans_fn(uint64_t id, struct qemu_plugin_tb *tb);
 typedef void exec_fn(unsigned int cpu, void *data);
 int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int argc, char **argv);
 void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, tb_trans_fn *fn);
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, exec_fn *fn, int flags, void *data);
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, exec_fn *fn, int flags,
+					  void *data);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, exec_fn *fn, int flags,
 					    void *data);
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
@@ -56,7 +59,7 @@ struct block {
 static struct cpu {
 	_Alignas(64) _Atomic uint64_t count[2];
 	uint64_t resume; // where the host goes on after its VMRUN
-	uint64_t last;	 // the last instruction of the block before
+	uint64_t last;   // the last instruction of the block before
 	bool guest;
 } cpus[CPUS_MAX];
 
@@ -112,7 +115,8 @@ static void marker_executes(unsigned int index, void *data)
 
 static bool insn_is(const struct qemu_plugin_insn *insn, const uint8_t *bytes, size_t size)
 {
-	return qemu_plugin_insn_size(insn) == size && memcmp(qemu_plugin_insn_data(insn), bytes, size) == 0;
+	return qemu_plugin_insn_size(insn) == size &&
+	       memcmp(qemu_plugin_insn_data(insn), bytes, size) == 0;
 }
 
 // Whether it is INS, OUTS, MOVS, CMPS, STOS, LODS or SCAS under a repeat prefix.
@@ -153,7 +157,8 @@ static void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 
 		if (insn_is(insn, marker, sizeof(marker)))
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, marker_executes, CB_NO_REGS, NULL);
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, marker_executes, CB_NO_REGS,
+							       NULL);
 	}
 }
 

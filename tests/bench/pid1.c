@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The boot bench's PID 1: says that it runs and waits to be killed with the VM. As any other process
-// it only executes the marker, which tells the instruction counter (insn.c) that a boot begins.
+// The boot bench's PID 1: says that it runs and waits to be killed with the VM. As any other
+// process it only executes the marker, which tells the instruction counter (insn.c) that a boot
+// begins.
 
 #include <stdlib.h>
 #include <string.h>

@@ -105,8 +105,9 @@ finish() {
 
 # monitor_of PID: prints the process id of the monitor of a kvmbox.
 monitor_of() {
-	local child
-	for child in $(cat "/proc/$1/task/$1/children"); do
+	local child children
+	read -ra children <"/proc/$1/task/$1/children" || true
+	for child in "${children[@]}"; do
 		if [[ $(cat "/proc/$child/comm") == kvmbox-vmm ]]; then
 			printf '%s\n' "$child"
 			return

@@ -351,8 +351,24 @@ static const char *end_name(uint64_t why)
 	return why < sizeof(names) / sizeof(names[0]) ? names[why] : "unknown";
 }
 
+/* The monitor speaks in lines of its own; a sanitizer's are not. */
+static void expect_own_lines(struct payload *p)
+{
+	for (const char *line = p->log; *line;) {
+		const char *end = strchr(line, '\n');
+
+		if (strncmp(line, "kvmbox: ", 8)) {
+			payload_expect(p, false, "the log has a line that is not the monitor's: %.*s",
+				       end ? (int)(end - line) : (int)strlen(line), line);
+			return;
+		}
+		line = end ? end + 1 : line + strlen(line);
+	}
+}
+
 void payload_expect_end(struct payload *p, enum vm_end why)
 {
+	expect_own_lines(p);
 	payload_expect(p, p->running, "the monitor never said that it runs");
 	payload_expect(p, WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0,
 		       "the monitor ended with wait status %#x", (unsigned int)p->status);

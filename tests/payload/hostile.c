@@ -4,7 +4,8 @@
 
 static uint8_t page[4096] __attribute__((aligned(4096)));
 static struct vring_desc table[512] __attribute__((aligned(16)));
-static uint64_t ram_end;
+static uint64_t ram_end;  /* of that below the hole */
+static uint64_t high_end; /* past 4 GiB: of all, or where more would be */
 
 #define SETUP (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER)
 
@@ -127,7 +128,7 @@ static void sign_bit(struct vq *q)
 
 static void above_4gib(struct vq *q)
 {
-	at(q, 1ull << 32, 16, VRING_DESC_F_WRITE);
+	at(q, high_end, 16, VRING_DESC_F_WRITE);
 }
 
 static void longest(struct vq *q)
@@ -386,7 +387,10 @@ static void odd_accesses(struct target *t)
 	write64(base + VIRTIO_MMIO_STATUS - 4, 0);
 }
 
-/* Past the end of the configuration, to and over the edge of the device. */
+/*
+ * Past the end of the configuration, to and over the edge of the device; what crosses it is zeroes,
+ * as the next one may be pvpanic.
+ */
 static void config_overrun(struct target *t)
 {
 	uint64_t base = t->dev->base;
@@ -399,7 +403,7 @@ static void config_overrun(struct target *t)
 	}
 	for (uint64_t off = 0xff0; off < 0x1000; off++) {
 		read64(base + off);
-		write16(base + off, 0xffff);
+		write16(base + off, 0x00ff);
 		write64(base + off, 0);
 	}
 }
@@ -572,9 +576,8 @@ static void queue_addresses(struct target *t)
 {
 	static const uint32_t regs[] = { VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_AVAIL_LOW,
 					 VIRTIO_MMIO_QUEUE_USED_LOW };
-	/* The last is one page below the end; a queue of 8 ends well within it. */
 	const uint64_t wrong[] = { ram_end,    ram_end - 16, ~0ull << 4,	      1ull << 63,
-				   1ull << 32, 0xd0000000,   (1ull << 63) + ram_end, 0xfee00000,
+				   high_end,   0xd0000000,   (1ull << 63) + ram_end, 0xfee00000,
 				   0xfffffff0 };
 	struct vq q;
 
@@ -709,6 +712,7 @@ static void attack_set_up(struct target *t)
 void payload_main(void)
 {
 	ram_end = low_ram_end();
+	high_end = high_ram_end();
 	if (!targets_init())
 		return;
 	for (int i = 0; i < TARGETS; i++) {

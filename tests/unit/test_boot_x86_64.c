@@ -64,7 +64,7 @@ static const struct setup_data *setup_data(uint32_t type)
 		const struct setup_data *d = guest_mem_ptr(&mem, gpa(at), sizeof(*d));
 
 		cr_assert_not_null(d);
-		cr_assert_leq(at + sizeof(*d) + d->len, 0x9f000);
+		cr_assert_leq(at + sizeof(*d) + d->len, BOOT_EBDA_GPA);
 		if (d->type == type)
 			return d;
 		at = d->next;
@@ -129,7 +129,19 @@ Test(boot_x86_64, device_tree_for_a_kernel_that_reads_it)
 	cr_expect_eq(fdt_check_full(dtb->data, dtb->len), 0);
 	cr_expect_geq(fdt_path_offset(dtb->data, "/kvmbox"), 0);
 	cr_expect_str_eq(cmdline_text(), "quiet");
-	cr_expect_neq(memcmp(mem.base + BOOT_MPTABLE_GPA, "_MP_", 4), 0);
+	/* There as well, lest the kernel search for it far and wide. */
+	cr_expect_eq(memcmp(mem.base + BOOT_MPTABLE_GPA, "_MP_", 4), 0);
+}
+
+/* One piece that ends with base memory, so that it splits no range of the kernel's map. */
+Test(boot_x86_64, setup_data_is_one_piece)
+{
+	write_machine(&with_tree, "quiet");
+	const uint8_t *seed = (const uint8_t *)setup_data(SETUP_RNG_SEED);
+	const struct setup_data *dtb = setup_data(SETUP_DTB);
+
+	cr_expect_eq((const uint8_t *)dtb - seed, (ptrdiff_t)sizeof(*dtb) + 64);
+	cr_expect_eq(dtb->data + dtb->len - mem.base, BOOT_EBDA_GPA);
 }
 
 Test(boot_x86_64, mp_table_and_command_line_for_any_other)
@@ -195,7 +207,7 @@ Test(boot_x86_64, arguments_too_long_for_the_tree)
 	memset(big, 'x', BOOT_FDT_MAX);
 	machine.workload.argv = (char *const *)argv;
 	cr_expect_eq(boot_write_machine(&mem, &machine, &with_tree, &no_initrd, "", &err), -E2BIG);
-	cr_expect(strstr(err.text, "too long: they share 256.0 KiB"), "%s", err.text);
+	cr_expect(strstr(err.text, "too long: they share 252 KiB"), "%s", err.text);
 	free(big);
 }
 

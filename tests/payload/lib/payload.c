@@ -10,8 +10,10 @@
 #define I8042_CMD_RESET 0xfe
 
 #define LAPIC_GPA	 0xfee00000ull
+#define LAPIC_SVR	 0x0f0
 #define LAPIC_ICR_LOW	 0x300
 #define LAPIC_ICR_HIGH	 0x310
+#define SVR_ENABLE	 0x100u
 #define ICR_INIT	 0x4500u
 #define ICR_STARTUP	 0x4600u
 
@@ -191,18 +193,28 @@ const struct boot_params *boot_params(void)
 	return (const struct boot_params *)boot_params_gpa;
 }
 
-uint64_t low_ram_end(void)
+static uint64_t ram_end(uint64_t from, uint64_t below)
 {
 	const struct boot_params *bp = boot_params();
-	uint64_t end = 0;
+	uint64_t end = from;
 
 	for (unsigned int i = 0; i < bp->e820_entries; i++) {
 		const struct boot_e820_entry *e = &bp->e820_table[i];
 
-		if (e->addr < 0x100000000ull && e->addr + e->size > end)
+		if (e->addr >= from && e->addr < below && e->addr + e->size > end)
 			end = e->addr + e->size;
 	}
 	return end;
+}
+
+uint64_t low_ram_end(void)
+{
+	return ram_end(0, 1ull << 32);
+}
+
+uint64_t high_ram_end(void)
+{
+	return ram_end(1ull << 32, ~0ull);
 }
 
 void machine_reset(void)
@@ -226,6 +238,8 @@ void ap_start(void (*fn)(void))
 	memcpy((void *)(uintptr_t)AP_TRAMPOLINE_GPA, ap_trampoline,
 	       (size_t)(ap_trampoline_end - ap_trampoline));
 	fence();
+	/* A local APIC that is not enabled sends nothing. */
+	write32(LAPIC_GPA + LAPIC_SVR, SVR_ENABLE | 0xff);
 	write32(LAPIC_GPA + LAPIC_ICR_HIGH, 1u << 24);
 	write32(LAPIC_GPA + LAPIC_ICR_LOW, ICR_INIT);
 	for (int i = 0; i < 100; i++)

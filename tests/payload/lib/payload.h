@@ -147,7 +147,7 @@ void expect(const char *name, bool good, const char *otherwise);
 void expect_eq(const char *name, uint64_t got, uint64_t want);
 
 /* How often to look before giving up waiting for something that takes an exit to look at. */
-#define PATIENCE 2000000u
+#define PATIENCE 1000000u
 
 /* Give the host's threads time: an exit to the monitor and back, through a port that nobody has. */
 static inline void relax(void)
@@ -164,6 +164,9 @@ const struct boot_params *boot_params(void);
 
 /* First byte past the RAM below 3 GiB, from the memory map. */
 uint64_t low_ram_end(void);
+
+/* Likewise past all RAM; 4 GiB where none is above that. */
+uint64_t high_ram_end(void);
 
 /* Pull the reset line. */
 void machine_reset(void) __attribute__((noreturn));

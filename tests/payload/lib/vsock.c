@@ -41,10 +41,15 @@ void vsock_header(struct vsock *v, uint16_t op, uint32_t conn, uint32_t len)
 	};
 }
 
-bool vsock_send_raw(struct vsock *v, uint32_t bytes)
+void vsock_post(struct vsock *v, uint32_t bytes)
 {
 	vq_desc(&v->q[VSOCK_TX], 0, v->tx, bytes, 0, 0);
 	vq_submit(&v->q[VSOCK_TX], 0);
+}
+
+bool vsock_send_raw(struct vsock *v, uint32_t bytes)
+{
+	vsock_post(v, bytes);
 	if (!vq_wait(&v->q[VSOCK_TX], 1))
 		return false;
 	vq_take(&v->q[VSOCK_TX]);

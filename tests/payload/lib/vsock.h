@@ -37,8 +37,9 @@ void vsock_give(struct vsock *v, uint16_t i);
  */
 bool vsock_send(struct vsock *v, uint16_t op, uint32_t conn, uint32_t len);
 
-/* Fill v->tx as vsock_send() would; send what is there with @bytes in all. */
+/* Fill v->tx as vsock_send() would; send what is there with @bytes in all; without waiting. */
 void vsock_header(struct vsock *v, uint16_t op, uint32_t conn, uint32_t len);
+void vsock_post(struct vsock *v, uint32_t bytes);
 bool vsock_send_raw(struct vsock *v, uint32_t bytes);
 
 /* A copy of the next header from the device, good until the next call; NULL: none came. */
