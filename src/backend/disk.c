@@ -134,6 +134,11 @@ static void finish(struct raw_disk *d, struct disk_io *io, int result)
 	io->done(io, result);
 }
 
+static bool changes_range(enum disk_op op)
+{
+	return op == DISK_DISCARD || op == DISK_WRITE_ZEROES || op == DISK_UNMAP_ZEROES;
+}
+
 static void handle_completion(void *ctx, const struct loop_event *ev)
 {
 	struct raw_disk *d = ctx;
@@ -142,6 +147,12 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 	if (!io)
 		return;
 	if (ev->res == -EINTR || ev->res == -EAGAIN) {
+		submit(d, io);
+		return;
+	}
+	if (ev->res == 0 && io->durable && changes_range(io->op)) {
+		/* fallocate() has no durable form: it takes a flush behind it. */
+		io->op = DISK_FLUSH;
 		submit(d, io);
 		return;
 	}

@@ -23,12 +23,12 @@ enum disk_op {
 };
 
 struct disk_io {
-	enum disk_op op;
-	bool durable;      /* DISK_WRITE: complete only when it survives a power loss */
+	enum disk_op op;   /* consumed by the backend */
+	bool durable;      /* a change: complete only when it survives a power loss */
 	uint16_t slot;     /* the submitter's number for it, unique while in flight */
 	uint64_t offset;   /* bytes */
 	uint64_t len;      /* bytes; for reads and writes the sum of the segments */
-	struct iovec *iov; /* consumed by the backend */
+	struct iovec *iov; /* likewise */
 	unsigned int niov;
 	void (*done)(struct disk_io *io, int result); /* 0 or negative errno; loop thread */
 };

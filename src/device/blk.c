@@ -117,6 +117,8 @@ static void request_done(struct disk_io *io, int result)
 
 static void request_submit(struct blk_request *r)
 {
+	/* 5.2.6.2: a driver that cannot flush is owed write-through. */
+	r->io.durable = !has_feature(r->blk, VIRTIO_BLK_F_FLUSH);
 	r->io.done = request_done;
 	r->blk->in_flight++;
 	r->blk->disk->ops->submit(r->blk->disk, &r->io);
@@ -155,8 +157,6 @@ static void do_transfer(struct blk_request *r, enum disk_op op, uint64_t sector,
 	}
 	r->written = op == DISK_READ ? (uint32_t)len + 1 : 1;
 	r->io.op = op;
-	/* 5.2.6.2: a driver that cannot flush is owed write-through. */
-	r->io.durable = !has_feature(b, VIRTIO_BLK_F_FLUSH);
 	r->io.offset = sector * SECTOR;
 	r->io.len = len;
 	r->io.iov = r->chain.iov;

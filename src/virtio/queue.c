@@ -71,8 +71,18 @@ void virtq_reset(struct virtq *q)
 	*q = (struct virtq){ .mem = q->mem, .size_max = q->size_max, .size = q->size_max };
 }
 
+/* struct vring_desc anywhere in memory: nothing asks a driver to align an indirect table. */
+struct loose_desc {
+	__virtio64 addr;
+	__virtio32 len;
+	__virtio16 flags;
+	__virtio16 next;
+} __attribute__((packed));
+
+_Static_assert(sizeof(struct loose_desc) == sizeof(struct vring_desc), "2.7.5");
+
 struct walk {
-	const struct vring_desc *table;
+	const struct loose_desc *table;
 	uint32_t entries; /* of the table */
 	uint32_t left;    /* descriptors this chain may still have */
 };
@@ -100,13 +110,13 @@ static bool add_segment(const struct virtq *q, struct virtq_chain *c, uint64_t a
 	return true;
 }
 
-static struct vring_desc load_desc(const struct vring_desc *d)
+static struct vring_desc load_desc(const volatile struct loose_desc *d)
 {
 	return (struct vring_desc){
-		.addr = le64toh(load_once(&d->addr)),
-		.len = le32toh(load_once(&d->len)),
-		.flags = le16toh(load_once(&d->flags)),
-		.next = le16toh(load_once(&d->next)),
+		.addr = le64toh(d->addr),
+		.len = le32toh(d->len),
+		.flags = le16toh(d->flags),
+		.next = le16toh(d->next),
 	};
 }
 
@@ -126,7 +136,9 @@ static bool enter_indirect(const struct virtq *q, const struct vring_desc *d, st
 
 static bool walk_chain(const struct virtq *q, uint16_t head, struct virtq_chain *c)
 {
-	struct walk w = { .table = q->desc, .entries = q->size, .left = q->size };
+	struct walk w = {
+		.table = (const void *)q->desc, .entries = q->size, .left = q->size
+	};
 	bool indirect = false;
 	uint16_t i = head;
 

@@ -8,7 +8,7 @@
 #define SETUP_MAGIC 0x53726448u /* "HdrS" */
 #define FDT_MAGIC   0xd00dfeedu
 #define SEED_BYTES  64
-#define MPTABLE_GPA 0x10u
+#define BASE_RAM_END 0x9fc00u
 
 #ifdef TREE
 /* What tells the loader that a kernel reads device trees. */

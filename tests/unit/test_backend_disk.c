@@ -145,9 +145,13 @@ static int transfer(enum disk_op op, uint64_t offset, void *buf, size_t len)
 	return j.result;
 }
 
-static int change(enum disk_op op, uint64_t offset, uint64_t len)
+static int change(enum disk_op op, bool durable, uint64_t offset, uint64_t len)
 {
-	struct job j = { .io = { .op = op, .offset = offset, .len = len, .done = job_done } };
+	struct job j = { .io = { .op = op,
+				 .durable = durable,
+				 .offset = offset,
+				 .len = len,
+				 .done = job_done } };
 
 	w.disk->ops->submit(w.disk, &j.io);
 	job_wait(&j);
@@ -314,7 +318,7 @@ static void expect_round_trip(enum disk_direct direct)
 		cr_assert_eq(buf[3 + i], i < 512 ? 2 : i < 4096 - 512 ? 1 : 3, "byte %d", i);
 	cr_assert_eq(transfer(DISK_READ, 8192, buf, 8192), 0);
 	cr_assert(buf[0] == 1 && buf[512] == 2 && buf[1024] == 1 && buf[4096] == 3);
-	cr_assert_eq(change(DISK_FLUSH, 0, 0), 0);
+	cr_assert_eq(change(DISK_FLUSH, false, 0, 0), 0);
 	free(buf);
 }
 
@@ -446,8 +450,8 @@ static void expect_zeroed(enum disk_op op)
 	disk_up(DISK_DIRECT_AUTO, false);
 	if (!w.disk->can_discard || (op == DISK_WRITE_ZEROES && !w.disk->can_write_zeroes))
 		cr_skip_test("the file system of the temporary directory cannot do this");
-	cr_assert_eq(change(op, 8192, 64 << 10), 0);
-	cr_assert_eq(change(op, MIB - 512, 512), 0);
+	cr_assert_eq(change(op, false, 8192, 64 << 10), 0);
+	cr_assert_eq(change(op, true, MIB - 512, 512), 0);
 	cr_assert_eq(transfer(DISK_READ, 0, buf, 128 << 10), 0);
 	expect_pattern(buf, 0, 8192);
 	for (size_t i = 8192; i < 8192 + (64 << 10); i++)

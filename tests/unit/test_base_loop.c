@@ -279,6 +279,5 @@ Test(loop_call, canceled_by_the_end)
 	pthread_join(thread.thread, NULL);
 	cr_assert_eq(loop_call(thread.loop, count_call, &called), -ECANCELED);
 	cr_assert_eq(called, 0);
-	loop_call_done(kept[0]);
 	loop_free(thread.loop);
 }

@@ -454,16 +454,6 @@ Test(blk, flush)
 	cr_assert_eq(status_of(&r), VIRTIO_BLK_S_OK);
 }
 
-Test(blk, writes_are_volatile_where_they_can_be_flushed)
-{
-	ask(VIRTIO_BLK_T_OUT, 0, 512);
-	cr_assert_not(w.disk.last.durable);
-	guest_device_reset(w.dev);
-	device_start(ALL & ~BIT(VIRTIO_BLK_F_FLUSH));
-	ask(VIRTIO_BLK_T_OUT, 0, 512);
-	cr_assert(w.disk.last.durable);
-}
-
 static void expect_id(const char *serial, uint32_t room)
 {
 	struct request r = request_at(0, VIRTIO_BLK_T_GET_ID, 0);
@@ -589,6 +579,22 @@ Test(blk_made, ranges_of_a_large_disk)
 	put_range(1ull << 30, max + 1, 0);
 	expect_refused(VIRTIO_BLK_T_DISCARD, 0, 16, VIRTIO_BLK_S_IOERR);
 	expect_refused(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16, VIRTIO_BLK_S_IOERR);
+}
+
+/* 5.2.6.2: what a driver cannot flush is as good as flushed when it is done. */
+Test(blk, changes_are_volatile_where_they_can_be_flushed)
+{
+	for (int flush = 1; flush >= 0; flush--) {
+		guest_device_reset(w.dev);
+		device_start(flush ? ALL : ALL & ~BIT(VIRTIO_BLK_F_FLUSH));
+		ask(VIRTIO_BLK_T_OUT, 0, 512);
+		cr_assert_eq(w.disk.last.durable, !flush);
+		put_range(0, 1, 0);
+		ask(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16);
+		cr_assert_eq(w.disk.last.durable, !flush);
+		ask(VIRTIO_BLK_T_DISCARD, 0, 16);
+		cr_assert_eq(w.disk.last.durable, !flush);
+	}
 }
 
 /* What was not negotiated is not there. */

@@ -353,6 +353,21 @@ Test(queue, indirect_after_direct)
 	cr_assert(chain.out_len == 16 && chain.in_len == 8);
 }
 
+/* Nothing asks for an alignment of tables. */
+Test(queue, indirect_anywhere)
+{
+	for (uint64_t skew = 1; skew < 16; skew++) {
+		struct vring_desc d[2] = { { DATA, 16, VRING_DESC_F_NEXT, 1 },
+					   { DATA + 16, 8, VRING_DESC_F_WRITE, 0 } };
+
+		memcpy(guest_at(&mem, TABLE + skew, sizeof(d)), d, sizeof(d));
+		desc(0, TABLE + skew, sizeof(d), VRING_DESC_F_INDIRECT, 0);
+		cr_assert_eq(offer_and_pop(0), VIRTQ_OK);
+		cr_assert(chain.out_len == 16 && chain.in_len == 8);
+		virtq_push(&q, 0, 0);
+	}
+}
+
 /* A table may be larger than the queue, up to our bound. */
 Test(queue, indirect_bound)
 {
