@@ -77,7 +77,7 @@ cache_dir() {
 build_packages() {
 	printf '%s\n' meson ninja-build gcc libc6-dev pkg-config liburing-dev libfdt-dev libjson-c-dev \
 		zlib1g-dev liblzma-dev libzstd-dev liblz4-dev musl-tools linux-libc-dev \
-		linux-source-6.12 make flex bison bc libelf-dev libssl-dev xz-utils cpio python3 \
+		linux-source-6.12 make patch flex bison bc libelf-dev libssl-dev xz-utils cpio python3 \
 		busybox-static erofs-utils libcriterion-dev
 }
 

@@ -25,7 +25,7 @@
 #define BOOT_CMDLINE_MAX    2048u    /* NUL included; Linux on x86 drops what is beyond */
 #define BOOT_SETUP_DATA_GPA 0x30000u /* from here to BOOT_EBDA_GPA: room for setup_data */
 #define BOOT_FDT_MAX        0x3f000u /* Linux maps at most 64 pages of it at once, at any offset */
-#define BOOT_MPTABLE_GPA    0x10u    /* within the first KiB, where the kernel looks first */
+#define BOOT_MPTABLE_GPA    0x10u    /* in the first KiB, where Linux looks first */
 #define BOOT_MPTABLE_MAX    0x400u
 #define BOOT_EBDA_GPA       0x9fc00u /* end of usable base memory in the e820 map */
 #define BOOT_HIGH_GPA       0x100000u

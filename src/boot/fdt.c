@@ -10,16 +10,18 @@
 #include "boot/workload.h"
 
 /*
- * What Linux makes of a device tree on x86 (arch/x86/kernel/devicetree.c): it takes the CPUs, the
- * local APIC and the IOAPIC from it, under the names of Intel's CE4100, the only x86 machine that
- * ever had one, and what is on a simple-bus becomes platform devices. Memory, command line, initrd
- * and random seed are not read from it: they come from boot_params.
+ * What Linux makes of a device tree on x86 (arch/x86/kernel/devicetree.c): it takes the CPUs and the
+ * IOAPIC from it, under the name of Intel's CE4100, the only x86 machine that ever had one, and what
+ * is on a simple-bus becomes platform devices. Memory, command line, initrd and random seed are not
+ * read from it: they come from boot_params.
  *
- * Without "intel,virtual-wire-mode" at the local APIC Linux keeps the PIC's legacy interrupts,
- * which the serial port at 0x3f8 needs, being none of the tree's devices.
+ * The local APIC has no node, which means that it is where every PC has it. (A node could say
+ * "intel,virtual-wire-mode", and Linux would then drop the PIC's legacy interrupts, which the serial
+ * port at 0x3f8 needs, being none of the tree's devices.) Each property costs the guest a file in
+ * sysfs, so there are only those that something reads.
  */
 #define IOAPIC_PHANDLE     1u
-#define SYSCON_PHANDLE     2
+#define SYSCON_PHANDLE     2u
 #define IOAPIC_EDGE_RISING 3u /* second interrupt cell; the binding's own encoding */
 #define APIC_WINDOW        0x1000u
 #define CELLS_ADDRESS      2u /* of the root and of the bus */
@@ -95,7 +97,7 @@ static void add_cpus(struct tree *t, unsigned int cpus)
 	node_end(t);
 }
 
-static void add_apics(struct tree *t)
+static void add_ioapic(struct tree *t)
 {
 	char name[48];
 
@@ -106,12 +108,6 @@ static void add_apics(struct tree *t)
 	put_flag(t, "interrupt-controller");
 	put_u32(t, "#interrupt-cells", 2);
 	put_u32(t, "phandle", IOAPIC_PHANDLE);
-	node_end(t);
-
-	snprintf(name, sizeof(name), "lapic@%x", BOOT_LAPIC_GPA);
-	node_begin(t, name);
-	put_string(t, "compatible", "intel,ce4100-lapic");
-	put_reg(t, BOOT_LAPIC_GPA, APIC_WINDOW);
 	node_end(t);
 }
 
@@ -130,7 +126,6 @@ static void add_device(struct tree *t, const struct machine_device *dev)
 				     cpu_to_fdt32(IOAPIC_EDGE_RISING) };
 
 		put_bytes(t, "interrupts", cells, sizeof(cells));
-		put_u32(t, "interrupt-parent", IOAPIC_PHANDLE);
 	}
 	node_end(t);
 }
@@ -162,7 +157,8 @@ static void add_bus(struct tree *t, const struct machine *m)
 	put_u32(t, "#address-cells", CELLS_ADDRESS);
 	put_u32(t, "#size-cells", CELLS_SIZE);
 	put_flag(t, "ranges");
-	add_apics(t);
+	put_u32(t, "interrupt-parent", IOAPIC_PHANDLE);
+	add_ioapic(t);
 	for (unsigned int i = 0; i < m->ndevices; i++)
 		add_device(t, &m->devices[i]);
 	if (m->poweroff)

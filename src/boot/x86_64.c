@@ -46,17 +46,18 @@
 #define SEED_SIZE 64u
 
 /*
- * The setup_data list is one piece at the end of base memory, seed and then tree: every piece apart
- * would split a range of the kernel's memory map, which early boot walks thousands of times.
+ * The setup_data list ends base memory: the tree, then the header of the seed, whose bytes lie just
+ * past the end. Linux takes headers and contents out of the RAM in its memory map, which early boot
+ * walks thousands of times, so they are one piece at an edge; of the seed only the header stays,
+ * since it is wiped once used.
  */
-#define SEED_NODE_SIZE (sizeof(struct setup_data) + SEED_SIZE)
+#define SEED_HEADER_GPA (BOOT_EBDA_GPA - sizeof(struct setup_data))
 
 _Static_assert(sizeof(struct boot_params) == PAGE, "the zero page");
 _Static_assert(BOOT_PARAMS_GPA + PAGE < BOOT_STACK_GPA, "a stack of nearly a page");
 _Static_assert(BOOT_PAGE_TABLE_GPA + (2 + MAPPED_GIB) * PAGE <= BOOT_CMDLINE_GPA, "page tables");
 _Static_assert(BOOT_CMDLINE_GPA + BOOT_CMDLINE_MAX <= BOOT_SETUP_DATA_GPA, "command line");
-_Static_assert(BOOT_SETUP_DATA_GPA + SEED_NODE_SIZE + sizeof(struct setup_data) + BOOT_FDT_MAX <=
-		       BOOT_EBDA_GPA,
+_Static_assert(BOOT_SETUP_DATA_GPA + 2 * sizeof(struct setup_data) + BOOT_FDT_MAX <= BOOT_EBDA_GPA,
 	       "setup_data");
 _Static_assert(BOOT_MPTABLE_GPA + BOOT_MPTABLE_MAX <= BOOT_GDT_GPA, "MP table");
 
@@ -100,7 +101,8 @@ static void e820_add(struct boot_params *bp, uint64_t start, uint64_t end)
 
 static void e820_fill(struct boot_params *bp, const struct guest_mem *mem)
 {
-	e820_add(bp, 0, BOOT_EBDA_GPA);
+	/* Linux keeps the first page to itself in any case. */
+	e820_add(bp, PAGE, BOOT_EBDA_GPA);
 	e820_add(bp, BOOT_HIGH_GPA, mem->regions[0].size);
 	for (unsigned int i = 1; i < mem->nregions; i++)
 		e820_add(bp, mem->regions[i].gpa, mem->regions[i].gpa + mem->regions[i].size);
@@ -150,44 +152,40 @@ static int cmdline_write(const struct guest_mem *mem, const struct machine *m,
 	return guest_mem_write(mem, gpa(BOOT_CMDLINE_GPA), buf, pos + 1);
 }
 
-/* Sets *@first to the address of the list. */
-static int setup_data_write(const struct guest_mem *mem, const struct machine *m,
-			    const struct kernel_image *kernel, uint64_t *first, struct error *err)
+static int seed_write(const struct guest_mem *mem, struct error *err)
 {
-	struct setup_data seed = { .type = SETUP_RNG_SEED, .len = SEED_SIZE };
-	struct setup_data tree = { .type = SETUP_DTB };
-	uint8_t random[SEED_SIZE];
-	uint64_t at = BOOT_EBDA_GPA;
-	int ret = 0;
+	struct setup_data head = { .type = SETUP_RNG_SEED, .len = SEED_SIZE };
+	uint8_t bytes[SEED_SIZE];
 
-	if (kernel->reads_device_tree) {
-		size_t len;
-		AUTO_FREE void *fdt = malloc(BOOT_FDT_MAX);
-
-		if (!fdt)
-			return error_set(err, ENOMEM, "no memory for the guest's device tree");
-		ret = boot_build_fdt(m, fdt, BOOT_FDT_MAX, &len, err);
-		if (ret)
-			return ret;
-		tree.len = (uint32_t)(len + 7) & ~7u;
-		at -= sizeof(tree) + tree.len;
-		ret = guest_mem_write(mem, gpa(at), &tree, sizeof(tree));
-		if (!ret)
-			ret = guest_mem_write(mem, gpa(at + sizeof(tree)), fdt, len);
-		seed.next = at;
-	}
-	at -= SEED_NODE_SIZE;
 	/* Up to 256 bytes come whole or not at all. */
-	if (getrandom(random, SEED_SIZE, 0) != SEED_SIZE)
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return error_set(err, errno, "cannot get random bytes for the guest's seed: %s",
 				 strerror(errno));
-	if (!ret)
-		ret = guest_mem_write(mem, gpa(at), &seed, sizeof(seed));
-	if (!ret)
-		ret = guest_mem_write(mem, gpa(at + sizeof(seed)), random, SEED_SIZE);
+	if (guest_mem_write(mem, gpa(SEED_HEADER_GPA), &head, sizeof(head)) ||
+	    guest_mem_write(mem, gpa(SEED_HEADER_GPA + sizeof(head)), bytes, sizeof(bytes)))
+		return error_set(err, EFAULT, "the guest has no RAM for its random seed");
+	return 0;
+}
+
+/* Sets *@addr to the tree's node, whose end meets the seed's header. */
+static int tree_write(const struct guest_mem *mem, const struct machine *m, uint64_t *addr,
+		      struct error *err)
+{
+	struct setup_data head = { .next = SEED_HEADER_GPA, .type = SETUP_DTB };
+	AUTO_FREE void *fdt = malloc(BOOT_FDT_MAX);
+	size_t len;
+
+	if (!fdt)
+		return error_set(err, ENOMEM, "no memory for the guest's device tree");
+	int ret = boot_build_fdt(m, fdt, BOOT_FDT_MAX, &len, err);
+
 	if (ret)
-		return error_set(err, -ret, "the guest has no RAM for its device tree");
-	*first = at;
+		return ret;
+	head.len = (uint32_t)(len + 7) & ~7u;
+	*addr = SEED_HEADER_GPA - head.len - sizeof(head);
+	if (guest_mem_write(mem, gpa(*addr), &head, sizeof(head)) ||
+	    guest_mem_write(mem, gpa(*addr + sizeof(head)), fdt, len))
+		return error_set(err, EFAULT, "the guest has no RAM for its device tree");
 	return 0;
 }
 
@@ -220,7 +218,7 @@ int boot_write_machine(const struct guest_mem *mem, const struct machine *m,
 		       const struct kernel_image *kernel, const struct initrd *initrd,
 		       const char *cmdline, struct error *err)
 {
-	uint64_t setup_data;
+	uint64_t setup_data = SEED_HEADER_GPA;
 	int ret;
 
 	if (m->cpus == 0 || m->cpus > BOOT_CPUS_MAX)
@@ -232,14 +230,16 @@ int boot_write_machine(const struct guest_mem *mem, const struct machine *m,
 	ret = cmdline_write(mem, m, kernel, cmdline, err);
 	if (ret)
 		return ret;
-	ret = setup_data_write(mem, m, kernel, &setup_data, err);
+	ret = seed_write(mem, err);
 	if (ret)
 		return ret;
-	/*
-	 * For a kernel with a device tree too, which does not use it: not finding one, Linux would
-	 * search another 64 KiB in steps of 16 bytes, which is a seventh of its boot.
-	 */
-	ret = mptable_write(mem, m);
+	if (kernel->reads_device_tree) {
+		ret = tree_write(mem, m, &setup_data, err);
+		if (ret)
+			return ret;
+	} else {
+		ret = mptable_write(mem, m);
+	}
 	if (!ret)
 		ret = gdt_write(mem);
 	if (!ret)

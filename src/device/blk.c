@@ -409,7 +409,8 @@ int blk_new(struct loop *loop, const struct guest_mem *mem, struct disk *disk, u
 	if (!b)
 		return -ENOMEM;
 	b->disk = disk;
-	/* One more than can be in flight: there must be a slot to find out that a queue is empty. */
+	/* One more than can be in flight: there must be a slot to find out that a queue is empty.
+	 */
 	b->nslots = nqueues * QUEUE_SIZE + 1;
 	b->slots = calloc(b->nslots, sizeof(struct blk_request *));
 	b->free_slots = calloc(b->nslots, sizeof(uint16_t));

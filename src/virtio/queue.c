@@ -136,9 +136,7 @@ static bool enter_indirect(const struct virtq *q, const struct vring_desc *d, st
 
 static bool walk_chain(const struct virtq *q, uint16_t head, struct virtq_chain *c)
 {
-	struct walk w = {
-		.table = (const void *)q->desc, .entries = q->size, .left = q->size
-	};
+	struct walk w = { .table = (const void *)q->desc, .entries = q->size, .left = q->size };
 	bool indirect = false;
 	uint16_t i = head;
 

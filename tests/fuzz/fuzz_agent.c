@@ -10,14 +10,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Decoded by the rules of the standard's table of well-formed sequences, one row after the other. */
+/* Decoded by the rules of the standard's table of well-formed sequences, one row after the other.
+ */
 static size_t well_formed(const uint8_t *s)
 {
 	static const struct {
 		uint8_t first, last, low, high;
 		size_t len;
 	} rows[] = {
-		{ 0x20, 0x7e, 0, 0, 1 },	 { 0xc2, 0xc2, 0xa0, 0xbf, 2 },
+		{ 0x20, 0x7e, 0, 0, 1 },       { 0xc2, 0xc2, 0xa0, 0xbf, 2 },
 		{ 0xc3, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
 		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 },
 		{ 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * virtio-blk against a guest that does anything: the input is a program of the steps below, run
- * against the real device over a disk that completes when it is told to. What must hold: the disk is
- * only asked for what it promised (fake_disk.h checks), what is in flight is bounded, a request of
- * ours gets an answer of legal form, a fault is the guest's only where the program made one, and a
- * reset always completes and writes nothing into the guest.
+ * against the real device over a disk that completes when it is told to. What must hold: the disk
+ * is only asked for what it promised (fake_disk.h checks), what is in flight is bounded, a request
+ * of ours gets an answer of legal form, a fault is the guest's only where the program made one, and
+ * a reset always completes and writes nothing into the guest.
  */
 #include "device/blk.h"
 
@@ -13,10 +13,10 @@
 #include "../unit/fake_disk.h"
 #include "input.h"
 
-#define RING	  64
-#define QUEUES	  2
-#define SLOT	  0x1000u /* of guest memory for each descriptor that can begin a request */
-#define HDR	  ((uint32_t)sizeof(struct virtio_blk_outhdr))
+#define RING      64
+#define QUEUES    2
+#define SLOT      0x1000u /* of guest memory for each descriptor that can begin a request */
+#define HDR       ((uint32_t)sizeof(struct virtio_blk_outhdr))
 #define STEPS_MAX 1000
 
 enum step {
@@ -117,7 +117,8 @@ static void request(struct input *in, uint32_t type, uint64_t sector, uint32_t l
 	memset(guest_at(&w.mem, at, 1), 0xee, 1);
 	memcpy(guest_at(&w.mem, at + 1, HDR), &hdr, HDR);
 	if (cuts & 0x80)
-		guest_queue_add_indirect(gq, w.tables + gq->free[gq->nfree - 1] * 128ull, segs, 5);
+		guest_queue_add_indirect(gq, w.tables + (i * RING + gq->free[gq->nfree - 1]) * 128,
+					 segs, 5);
 	else
 		guest_queue_add(gq, segs, 5);
 	guest_queue_publish(gq);
@@ -171,7 +172,7 @@ static void run_step(struct input *in)
 {
 	static const int results[] = { 0, 0, -EIO, -EOPNOTSUPP, -ENOSPC };
 	enum step step = input_u8(in) % STEP_COUNT;
-	struct guest_seg seg = { w.data, input_u8(in), step == STEP_NO_STATUS ? false : true };
+	struct guest_seg seg = { w.data, input_u8(in), step != STEP_NO_STATUS };
 	struct guest_queue *gq = &w.gq[0];
 
 	switch (step) {

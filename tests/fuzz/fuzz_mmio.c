@@ -15,7 +15,7 @@
 #include "device/rng.h"
 #include "input.h"
 
-#define RINGS	  0x10000u
+#define RINGS     0x10000u
 #define STEPS_MAX 500
 
 enum step {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * A split queue whose rings and descriptors say anything. The input is a program of the steps below.
- * What must hold: a chain that was taken lies in guest memory, is as long as it says and no longer
- * than a chain may be; what is in flight is bounded; a fault takes nothing.
+ * A split queue whose rings and descriptors say anything. The input is a program of the steps
+ * below. What must hold: a chain that was taken lies in guest memory, is as long as it says and no
+ * longer than a chain may be; what is in flight is bounded; a fault takes nothing.
  */
 #include "virtio/queue.h"
 
 #include "../unit/guest_driver.h"
 #include "input.h"
 
-#define RAM	  (4ull << 30) /* so that there is a hole below 4 GiB, and a second region */
-#define RINGS	  0x10000u
-#define TABLES	  0x20000u
+#define RAM       (4ull << 30) /* so that there is a hole below 4 GiB, and a second region */
+#define RINGS     0x10000u
+#define TABLES    0x20000u
 #define STEPS_MAX 2000
 
 enum step {
@@ -49,8 +49,14 @@ static void begin(uint8_t shape)
 static uint64_t pick_addr(struct input *in)
 {
 	static const uint64_t places[] = {
-		0, RINGS, TABLES, TABLES + 16, GUEST_LOW_RAM_MAX, GUEST_HIGH_RAM,
-		GUEST_HIGH_RAM + (1ull << 30), UINT64_MAX,
+		0,
+		RINGS,
+		TABLES,
+		TABLES + 16,
+		GUEST_LOW_RAM_MAX,
+		GUEST_HIGH_RAM,
+		GUEST_HIGH_RAM + (1ull << 30),
+		UINT64_MAX,
 	};
 	uint8_t kind = input_u8(in);
 

@@ -45,7 +45,7 @@ case_firecracker() {
 		mount -t sysfs sysfs /sys
 		echo "init is $$, of $(grep -c ^processor /proc/cpuinfo) CPUs"
 		echo "root: $(grep ' / ' /proc/mounts)"
-		ls /sys/block
+		echo /sys/block/*
 		read -r line
 		echo "typed: $line"
 		echo written >/written
@@ -81,7 +81,7 @@ case_firecracker() {
 	tr -d '\r' <"$out" >console
 	expect_line '^init is 1, of 2 CPUs$' console
 	expect_line '^root: .* / ext4 rw' console
-	expect_line '^vdb$' console
+	expect_line '^/sys/block/vda /sys/block/vdb$' console
 	expect_line '^typed: hello there$' console
 	expect_line 'Linux version' console
 	expect_stderr ''

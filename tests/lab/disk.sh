@@ -17,20 +17,10 @@ case_attributes() {
 	trap "losetup -d $loop; case_end \$?" EXIT
 	sha256sum b >sum
 
-	boot --cpus 2 --disk a,serial=SER-1,queues=2 --disk b,ro --disk "$loop" --disk c,,d,queues=1 -- /bin/sh -c '
-		for d in vdb vdc vdd vde; do
-			cd /sys/block/$d
-			set -- mq/*
-			echo $d size $(cat size) serial $(cat serial) ro $(cat ro) queues $#
-		done
-		sha256sum </dev/vdc
-		echo x >/dev/vdc && echo wrote to a read-only disk
-		for d in vdb vdd vde; do
-			echo "data on $d" | dd of=/dev/$d bs=512 seek=3 conv=notrunc,fsync,sync 2>/dev/null || echo cannot write $d
-		done' 2>/dev/null
+	# A comma in a path is written twice.
+	boot --disk a --disk c,d
 	expect_status 125
-	expect_sentence 'c,d'
-
+	expect_sentence 'unknown option "d"'
 	mv c c,d
 	boot --cpus 2 --disk a,serial=SER-1,queues=2 --disk b,ro --disk "$loop" --disk c,,d,queues=1 -- /bin/sh -c '
 		for d in vdb vdc vdd vde; do
@@ -99,14 +89,16 @@ case_direct() {
 	dd if=/dev/zero of=probe bs=4096 count=1 oflag=direct status=none 2>/dev/null ||
 		skip "the file system of $dir has no direct I/O"
 	for name in on off auto; do
-		truncate -s 16M "$name"
+		truncate -s 4M "$name"
 	done
 	boot_async --disk on,direct=on --disk off,direct=off --disk auto,direct=auto -- /bin/sh -c '
+		exec 2>/dev/null
 		for d in vdb vdc vdd; do
-			head -c 16777216 /dev/urandom >/tmp/data
+			head -c 4194304 /dev/urandom >/tmp/data
+			dd if=/dev/urandom of=/tmp/data bs=1536 count=20 seek=3 conv=notrunc
 			md5sum </tmp/data
-			dd if=/tmp/data of=/dev/$d bs=1536 conv=fsync 2>/dev/null
-			rm /tmp/data
+			dd if=/tmp/data of=/dev/$d bs=1M
+			dd if=/tmp/data of=/dev/$d bs=1536 count=30 conv=notrunc,fsync
 		done
 		echo written
 		read -r x'

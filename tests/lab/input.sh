@@ -144,7 +144,7 @@ case_json() {
 	refused '/.*directory' --config /
 	refused 'twice' --config text --config text
 	json 'config.json.*empty' ''
-	json 'config.json:1:1.*not JSON' 'nonsense'
+	json 'config.json:1:[0-9]+: this is not JSON' 'nonsense'
 	json 'config.json:2:3' $'{\n  bad }'
 	json 'config.json:2:1.*ends' $'{ "name": "x"\n'
 	json 'config.json.*array' '[]'

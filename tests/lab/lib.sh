@@ -33,7 +33,7 @@ case_end() {
 		printf 'the last guest: kvmbox boot%s\n' "$last_boot"
 		printf 'its status: %s\n' "$status"
 		printf 'its stdout, %s bytes:\n' "$(stat -c %s "$out")"
-		head -c 2000 "$out" | sed 's/^/  | /'
+		tail -c 2000 "$out" | sed 's/^/  | /'
 		printf '\nits stderr, %s bytes:\n' "$(stat -c %s "$err")"
 		tail -c 3000 "$err" | sed 's/^/  | /'
 	fi

@@ -8,10 +8,10 @@
  */
 #include "lib/blk.h"
 
-#define DISK_SECTORS   (8u << 20 >> 9)
-#define FEATURE(bit)   (1ull << (bit))
-#define WRITE_FEATURES                                                                     \
-	(FEATURE(VIRTIO_BLK_F_FLUSH) | FEATURE(VIRTIO_BLK_F_DISCARD) |                     \
+#define DISK_SECTORS (8u << 20 >> 9)
+#define FEATURE(bit) (1ull << (bit))
+#define WRITE_FEATURES                                                 \
+	(FEATURE(VIRTIO_BLK_F_FLUSH) | FEATURE(VIRTIO_BLK_F_DISCARD) | \
 	 FEATURE(VIRTIO_BLK_F_WRITE_ZEROES))
 
 #define IOAPIC_INDEX 0xfec00000ull
@@ -24,7 +24,7 @@ static struct blk disk, ro, odd, one;
 static struct vdev rng;
 static struct vq rng_q;
 static uint64_t features; /* of disk 0, to be agreed on */
-static uint8_t *buf; /* two pages and a bit */
+static uint8_t *buf;      /* two pages and a bit */
 
 /* All that the disk had to say is said: another device has been through the same loop since. */
 static bool barrier(void)
@@ -43,12 +43,12 @@ static void check_config(void)
 	expect_eq("config.capacity", blk_capacity(&disk), DISK_SECTORS);
 	expect_eq("config.capacity64", read64(disk.dev.base + VIRTIO_MMIO_CONFIG), DISK_SECTORS);
 	expect_eq("config.blk-size",
-		  reg_read(&disk.dev, VIRTIO_MMIO_CONFIG +
-					      offsetof(struct virtio_blk_config, blk_size)),
+		  reg_read(&disk.dev,
+			   VIRTIO_MMIO_CONFIG + offsetof(struct virtio_blk_config, blk_size)),
 		  512);
 	expect("config.seg-max",
-	       reg_read(&disk.dev, VIRTIO_MMIO_CONFIG +
-					   offsetof(struct virtio_blk_config, seg_max)) >= 126,
+	       reg_read(&disk.dev,
+			VIRTIO_MMIO_CONFIG + offsetof(struct virtio_blk_config, seg_max)) >= 126,
 	       "too few");
 	expect("config.features",
 	       (f & (F_VERSION_1 | F_INDIRECT | F_EVENT_IDX | FEATURE(VIRTIO_BLK_F_FLUSH))) ==
@@ -62,8 +62,8 @@ static void check_config(void)
 	expect("config.not-ro", !(f & FEATURE(VIRTIO_BLK_F_RO)), "a writable disk that says RO");
 	expect("config.ro", ro.dev.offered & FEATURE(VIRTIO_BLK_F_RO), "RO is not offered");
 	expect("config.ro-discards",
-	       !(ro.dev.offered & (FEATURE(VIRTIO_BLK_F_DISCARD) |
-				   FEATURE(VIRTIO_BLK_F_WRITE_ZEROES))),
+	       !(ro.dev.offered &
+		 (FEATURE(VIRTIO_BLK_F_DISCARD) | FEATURE(VIRTIO_BLK_F_WRITE_ZEROES))),
 	       "a read-only disk that discards");
 	expect_eq("config.ro-capacity", blk_capacity(&ro), 2048);
 	/* 1 MiB and 300 bytes: what is no whole sector is not there. */
@@ -118,8 +118,7 @@ static void check_transfers(void)
 	check_read(&disk, "read.beside-written", 99, buf, 512);
 	check_read(&disk, "read.behind-written", 101, buf, 1536);
 	expect_eq("flush", blk_request(&disk, VIRTIO_BLK_T_FLUSH, 0, NULL, 0), VIRTIO_BLK_S_OK);
-	expect_eq("read.nothing", blk_request(&disk, VIRTIO_BLK_T_IN, 0, NULL, 0),
-		  VIRTIO_BLK_S_OK);
+	expect_eq("read.nothing", blk_request(&disk, VIRTIO_BLK_T_IN, 0, NULL, 0), VIRTIO_BLK_S_OK);
 }
 
 /* 2.7.4.1: a device makes no assumption on how a request is cut into descriptors. */
@@ -221,7 +220,8 @@ static void check_ranges(void)
 
 	expect_eq("discard.unmap-flag", do_range(&disk, discard, 1040, 8, unmap),
 		  VIRTIO_BLK_S_UNSUPP);
-	expect_eq("zeroes.unknown-flag", do_range(&disk, zeroes, 1040, 8, 0x80), VIRTIO_BLK_S_UNSUPP);
+	expect_eq("zeroes.unknown-flag", do_range(&disk, zeroes, 1040, 8, 0x80),
+		  VIRTIO_BLK_S_UNSUPP);
 	expect_eq("zeroes.nothing", do_range(&disk, zeroes, 1040, 0, 0), VIRTIO_BLK_S_IOERR);
 	expect_eq("zeroes.beyond", do_range(&disk, zeroes, DISK_SECTORS - 1, 2, 0),
 		  VIRTIO_BLK_S_IOERR);
@@ -540,8 +540,8 @@ static void check_order(void)
 	if (!run_batch("order", &disk.q, slots, 8))
 		return;
 	for (uint16_t i = 0; i < 8; i++) {
-		bool good = i % 2 ? !memcmp(data + 4096u * i, "payload-0", 10) :
-				    blk_is_pattern(data + 4096u * i, 8u * i, 4096);
+		bool good = i % 2 ? !memcmp(data + 4096u * i, "payload-0", 10)
+				  : blk_is_pattern(data + 4096u * i, 8u * i, 4096);
 
 		if (!good) {
 			fail("order", "request %u has another's bytes", i);
@@ -556,8 +556,7 @@ static void check_queues(void)
 	struct vq queues[4];
 	struct slot *slots = alloc(4 * 8 * sizeof(*slots), 16);
 	uint8_t *data = alloc(4 * 8 * 4096, 4096);
-	bool good = vdev_begin(&disk.dev,
-			       features | F_INDIRECT | FEATURE(VIRTIO_BLK_F_MQ));
+	bool good = vdev_begin(&disk.dev, features | F_INDIRECT | FEATURE(VIRTIO_BLK_F_MQ));
 
 	for (uint16_t i = 0; i < 4; i++)
 		good &= vq_init(&queues[i], &disk.dev, i, (uint16_t)(8u << i));
@@ -593,8 +592,7 @@ void payload_main(void)
 	buf = alloc(3 * 4096, 4096);
 	features = disk.dev.offered & WRITE_FEATURES;
 	check_config();
-	expect("start", blk_start(&disk, features, 8),
-	       "the device refuses its driver");
+	expect("start", blk_start(&disk, features, 8), "the device refuses its driver");
 	check_transfers();
 	check_layouts();
 	check_get_id();

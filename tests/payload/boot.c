@@ -5,9 +5,10 @@
 #include "lib/payload.h"
 #include "lib/virtio.h"
 
-#define SETUP_MAGIC 0x53726448u /* "HdrS" */
-#define FDT_MAGIC   0xd00dfeedu
-#define SEED_BYTES  64
+#define SETUP_MAGIC  0x53726448u /* "HdrS" */
+#define FDT_MAGIC    0xd00dfeedu
+#define MP_MAGIC     0x5f504d5fu /* "_MP_" */
+#define SEED_BYTES   64
 #define BASE_RAM_END 0x9fc00u
 
 #ifdef TREE
@@ -53,9 +54,9 @@ static void check_params(const struct boot_params *bp)
 	expect_eq("params.no-initrd", bp->hdr.ramdisk_size, 0);
 #else
 	/* What has no device tree finds its workload in a cpio segment. */
-	expect("params.workload", bp->hdr.ramdisk_size > 110 &&
-					  !memcmp((void *)(uintptr_t)bp->hdr.ramdisk_image,
-						  "070701", 6),
+	expect("params.workload",
+	       bp->hdr.ramdisk_size > 110 &&
+		       !memcmp((void *)(uintptr_t)bp->hdr.ramdisk_image, "070701", 6),
 	       "no cpio segment");
 #endif
 
@@ -63,9 +64,10 @@ static void check_params(const struct boot_params *bp)
 #ifdef TREE
 	expect("cmdline", !strcmp(cmdline, "payload=boot and=so on=1"), cmdline);
 #else
-	expect("cmdline", cmdline_has("virtio_mmio.device=0x1000@0xd0000000:16") &&
-				  cmdline_has("virtio_mmio.device=0x1000@0xd0001000:17") &&
-				  cmdline_has("payload=boot") && cmdline_has("on=1"),
+	expect("cmdline",
+	       cmdline_has("virtio_mmio.device=0x1000@0xd0000000:16") &&
+		       cmdline_has("virtio_mmio.device=0x1000@0xd0001000:17") &&
+		       cmdline_has("payload=boot") && cmdline_has("on=1"),
 	       cmdline);
 #endif
 }
@@ -73,11 +75,14 @@ static void check_params(const struct boot_params *bp)
 static void check_memory_map(const struct boot_params *bp)
 {
 	expect_eq("e820.entries", bp->e820_entries, 2);
-	expect("e820.low", bp->e820_table[0].addr == 0 && bp->e820_table[0].size == BASE_RAM_END &&
-				   bp->e820_table[0].type == 1,
-	       "not 639 KiB from 0");
-	expect("e820.high", bp->e820_table[1].addr == 0x100000 && bp->e820_table[1].type == 1 &&
-				    low_ram_end() == 64u << 20,
+	expect("e820.low",
+	       bp->e820_table[0].addr == 0x1000 &&
+		       bp->e820_table[0].size == BASE_RAM_END - 0x1000 &&
+		       bp->e820_table[0].type == 1,
+	       "not 4 KiB to 639 KiB");
+	expect("e820.high",
+	       bp->e820_table[1].addr == 0x100000 && bp->e820_table[1].type == 1 &&
+		       low_ram_end() == 64u << 20,
 	       "not 1 MiB to 64 MiB");
 	/* The last bytes are there. */
 	volatile uint64_t *last = (volatile uint64_t *)(uintptr_t)(low_ram_end() - 8);
@@ -88,31 +93,26 @@ static void check_memory_map(const struct boot_params *bp)
 }
 
 #ifndef TREE
-/* Where Linux looks for it first: the first KiB, and then the last of base memory. */
-static const uint8_t *find_mptable(void)
+/* Where Linux looks for it: the first KiB, and then the last of base memory. 0: not there. */
+static uint64_t find_mptable(void)
 {
-	static const uint32_t places[] = { 0x0, BASE_RAM_END - 0x400, BASE_RAM_END };
+	static const uint64_t places[] = { 0, BASE_RAM_END - 0x400, BASE_RAM_END };
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(places); i++) {
-		for (uint32_t off = 0; off < 0x400; off += 16) {
-			const volatile uint8_t *p = (const volatile uint8_t *)(uintptr_t)places[i];
-
-			if (p[off] == '_' && p[off + 1] == 'M' && p[off + 2] == 'P' &&
-			    p[off + 3] == '_')
-				return (const uint8_t *)p + off;
-		}
-	}
-	return NULL;
+	for (unsigned int i = 0; i < ARRAY_SIZE(places); i++)
+		for (uint64_t at = places[i]; at < places[i] + 0x400; at += 16)
+			if (read32(at) == MP_MAGIC)
+				return at;
+	return 0;
 }
 
 static void check_mptable(void)
 {
-	const uint8_t *mp = find_mptable();
+	uint64_t at = find_mptable();
 	uint8_t sum = 0;
 
-	expect("mptable.signature", mp, "not there");
-	for (int i = 0; mp && i < 16; i++)
-		sum = (uint8_t)(sum + mp[i]);
+	expect("mptable.signature", at, "not there");
+	for (int i = 0; at && i < 16; i++)
+		sum = (uint8_t)(sum + read8(at + (uint64_t)i));
 	expect_eq("mptable.checksum", sum, 0);
 }
 #endif

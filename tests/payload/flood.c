@@ -6,7 +6,7 @@
 #include "pattern.h"
 
 #define UART(reg) ((uint16_t)(SERIAL_PORT + (reg)))
-#define PART	  1024u
+#define PART      1024u
 
 static uint8_t chunk[PART];
 

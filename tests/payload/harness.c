@@ -277,8 +277,7 @@ void payload_run(struct payload *p)
 		spec.workload.argv = argv;
 	open_disks(p, &spec);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) ||
-	    pipe2(log, O_CLOEXEC))
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) || pipe2(log, O_CLOEXEC))
 		die("sockets");
 	spec.channel = channel[1];
 	spec.console = console[1];
@@ -358,7 +357,8 @@ static void expect_own_lines(struct payload *p)
 		const char *end = strchr(line, '\n');
 
 		if (strncmp(line, "kvmbox: ", 8)) {
-			payload_expect(p, false, "the log has a line that is not the monitor's: %.*s",
+			payload_expect(p, false,
+				       "the log has a line that is not the monitor's: %.*s",
 				       end ? (int)(end - line) : (int)strlen(line), line);
 			return;
 		}
@@ -375,8 +375,9 @@ void payload_expect_end(struct payload *p, enum vm_end why)
 	if (p->hang_up)
 		return;
 	payload_expect(p, p->ended, "the monitor never said how the machine ended");
-	payload_expect(p, !p->ended || p->message.value == why, "the machine ended by %s, not %s: %s",
-		       end_name(p->message.value), end_name(why), p->message.text);
+	payload_expect(p, !p->ended || p->message.value == why,
+		       "the machine ended by %s, not %s: %s", end_name(p->message.value),
+		       end_name(why), p->message.text);
 }
 
 unsigned int payload_count_log(const struct payload *p, const char *text)

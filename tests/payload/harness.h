@@ -37,21 +37,21 @@ struct payload {
 	uint64_t mem_bytes;
 	struct payload_disk disks[PAYLOAD_DISKS_MAX];
 	unsigned int ndisks;
-	bool workload;	   /* the machine has one, and therefore vsock */
+	bool workload;     /* the machine has one, and therefore vsock */
 	const void *input; /* to write to the serial port */
 	size_t input_len;
-	bool read_console;	   /* false: nobody reads what the guest prints */
-	bool close_console;	   /* nobody ever will: our end is closed as the guest starts */
-	bool lazy_console;	   /* read, but slowly */
+	bool read_console;          /* false: nobody reads what the guest prints */
+	bool close_console;         /* nobody ever will: our end is closed as the guest starts */
+	bool lazy_console;          /* read, but slowly */
 	unsigned int stop_after_ms; /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
-	bool hang_up;		   /* then close the channel instead of saying so */
-	bool partial;		   /* the payload does not come to "done" */
+	bool hang_up;               /* then close the channel instead of saying so */
+	bool partial;               /* the payload does not come to "done" */
 
 	/* what happened */
-	bool running;		/* MESSAGE_RUNNING came */
-	bool ended;		/* MESSAGE_ENDED came */
+	bool running;           /* MESSAGE_RUNNING came */
+	bool ended;             /* MESSAGE_ENDED came */
 	struct message message; /* that one */
-	int status;		/* of the monitor, as waitpid() has it */
+	int status;             /* of the monitor, as waitpid() has it */
 	bool timed_out;
 	char *console; /* NUL-terminated */
 	size_t console_len;

@@ -321,8 +321,8 @@ static void rewrite_queue(struct target *t)
 
 static void select_out_of_range(struct target *t)
 {
-	static const uint32_t wrong[] = { 32, 33, 64, 0xff, 0xffff, 0x10000, 0x7fffffff, 0x80000000,
-					  0xffffffff };
+	static const uint32_t wrong[] = { 32,      33,         64,         0xff,      0xffff,
+					  0x10000, 0x7fffffff, 0x80000000, 0xffffffff };
 	const struct vdev *d = t->dev;
 
 	for (unsigned int i = 0; i <= ARRAY_SIZE(wrong); i++) {
@@ -339,8 +339,8 @@ static void select_out_of_range(struct target *t)
 
 static void notify_out_of_range(struct target *t)
 {
-	static const uint32_t wrong[] = { 32, 64, 0xff, 0xffff, 0x10000, 0x10001, 0x80000000,
-					  0xffffffff };
+	static const uint32_t wrong[] = { 32,      64,      0xff,       0xffff,
+					  0x10000, 0x10001, 0x80000000, 0xffffffff };
 
 	reg_write(t->dev, VIRTIO_MMIO_QUEUE_NOTIFY, t->nqueues);
 	for (unsigned int i = 0; i < ARRAY_SIZE(wrong); i++)
@@ -411,11 +411,16 @@ static void config_overrun(struct target *t)
 static void read_only_registers(struct target *t)
 {
 	static const uint32_t regs[] = {
-		VIRTIO_MMIO_MAGIC_VALUE,     VIRTIO_MMIO_VERSION,
-		VIRTIO_MMIO_DEVICE_ID,	     VIRTIO_MMIO_VENDOR_ID,
-		VIRTIO_MMIO_DEVICE_FEATURES, VIRTIO_MMIO_QUEUE_NUM_MAX,
-		VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_CONFIG_GENERATION,
-		VIRTIO_MMIO_SHM_LEN_LOW,     0x008 + 0x020, /* version 1's GuestPageSize */
+		VIRTIO_MMIO_MAGIC_VALUE,
+		VIRTIO_MMIO_VERSION,
+		VIRTIO_MMIO_DEVICE_ID,
+		VIRTIO_MMIO_VENDOR_ID,
+		VIRTIO_MMIO_DEVICE_FEATURES,
+		VIRTIO_MMIO_QUEUE_NUM_MAX,
+		VIRTIO_MMIO_INTERRUPT_STATUS,
+		VIRTIO_MMIO_CONFIG_GENERATION,
+		VIRTIO_MMIO_SHM_LEN_LOW,
+		0x008 + 0x020, /* version 1's GuestPageSize */
 		0x0c0 /* QueueReset, which is not offered */,
 	};
 
@@ -533,13 +538,11 @@ static void out_of_order(struct target *t)
 {
 	vdev_reset(t->dev);
 	vdev_set_status(t->dev, VIRTIO_CONFIG_S_DRIVER_OK);
-	set_up_expect(t, "DRIVER_OK first",
-		      !(vdev_status(t->dev) & VIRTIO_CONFIG_S_DRIVER_OK));
+	set_up_expect(t, "DRIVER_OK first", !(vdev_status(t->dev) & VIRTIO_CONFIG_S_DRIVER_OK));
 	vdev_reset(t->dev);
 	vdev_write_features(t->dev, F_VERSION_1);
 	vdev_set_status(t->dev, VIRTIO_CONFIG_S_FEATURES_OK);
-	set_up_expect(t, "FEATURES_OK first",
-		      !(vdev_status(t->dev) & VIRTIO_CONFIG_S_FEATURES_OK));
+	set_up_expect(t, "FEATURES_OK first", !(vdev_status(t->dev) & VIRTIO_CONFIG_S_FEATURES_OK));
 	vdev_reset(t->dev);
 	set_up_expect(t, "status after reset", vdev_status(t->dev) == 0);
 }
@@ -556,8 +559,9 @@ static void queue_too_early(struct target *t)
 
 static void queue_sizes(struct target *t)
 {
-	static const uint32_t wrong[] = { 0, 3, 7, 12, 0x8000, 0xffff, 0x10000, 0x10008,
-					  0xffffffff };
+	static const uint32_t wrong[] = {
+		0, 3, 7, 12, 0x8000, 0xffff, 0x10000, 0x10008, 0xffffffff
+	};
 	struct vq q;
 
 	vdev_begin(t->dev, 0);
@@ -576,9 +580,10 @@ static void queue_addresses(struct target *t)
 {
 	static const uint32_t regs[] = { VIRTIO_MMIO_QUEUE_DESC_LOW, VIRTIO_MMIO_QUEUE_AVAIL_LOW,
 					 VIRTIO_MMIO_QUEUE_USED_LOW };
-	const uint64_t wrong[] = { ram_end,    ram_end - 16, ~0ull << 4,	      1ull << 63,
-				   high_end,   0xd0000000,   (1ull << 63) + ram_end, 0xfee00000,
-				   0xfffffff0 };
+	const uint64_t wrong[] = {
+		ram_end,    ram_end - 16,           ~0ull << 4, 1ull << 63, high_end,
+		0xd0000000, (1ull << 63) + ram_end, 0xfee00000, 0xfffffff0
+	};
 	struct vq q;
 
 	vdev_begin(t->dev, 0);
@@ -614,8 +619,7 @@ static void unready(struct target *t)
 	vdev_begin(t->dev, 0);
 	vq_init(&q, t->dev, 0, 8);
 	reg_write(t->dev, VIRTIO_MMIO_QUEUE_READY, 0);
-	set_up_expect(t, "a queue that was taken back",
-		      !reg_read(t->dev, VIRTIO_MMIO_QUEUE_READY));
+	set_up_expect(t, "a queue that was taken back", !reg_read(t->dev, VIRTIO_MMIO_QUEUE_READY));
 	vq_put(&q, 99);
 	vq_publish(&q);
 	vdev_go(t->dev);

@@ -3,7 +3,7 @@
 #include "lib/target.h"
 
 #define IN_FLIGHT 32
-#define BATCH	  4096
+#define BATCH     4096
 
 static struct target *blk = &targets[TARGET_BLK];
 static uint8_t page[4096] __attribute__((aligned(4096)));
@@ -23,8 +23,8 @@ static void slot_put(struct vq *q, uint16_t i, uint32_t type, uint64_t sector, v
 	uint16_t write = type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0;
 	uint16_t d = (uint16_t)(3 * i);
 
-	slots[i] = (struct slot){ .hdr = { .type = type, .sector = sector },
-				  .status = BLK_NO_ANSWER };
+	slots[i] =
+		(struct slot){ .hdr = { .type = type, .sector = sector }, .status = BLK_NO_ANSWER };
 	vq_desc(q, d, &slots[i].hdr, 16, VRING_DESC_F_NEXT, (uint16_t)(d + 1));
 	vq_desc(q, (uint16_t)(d + 1), at, len, VRING_DESC_F_NEXT | write, (uint16_t)(d + 2));
 	vq_desc(q, (uint16_t)(d + 2), &slots[i].status, 1, VRING_DESC_F_WRITE, 0);

@@ -72,7 +72,7 @@ static void lying_length(void)
 	vsock_header(v, VIRTIO_VSOCK_OP_RW, 1, 0xffffffff);
 	require("not taken", vsock_send_raw(v, sizeof(*v->tx) + 8));
 	require("a lying length is not the end of the connection",
-		       vsock_expect(v, VIRTIO_VSOCK_OP_RST, 1));
+		vsock_expect(v, VIRTIO_VSOCK_OP_RST, 1));
 }
 
 /* From who we are not: no answer, which would go to another guest. */
@@ -89,14 +89,18 @@ static void forged_source(void)
 
 static void odd_packets(void)
 {
-	static const uint16_t ops[] = { VIRTIO_VSOCK_OP_INVALID, VIRTIO_VSOCK_OP_RESPONSE,
-					VIRTIO_VSOCK_OP_SHUTDOWN, VIRTIO_VSOCK_OP_CREDIT_UPDATE,
-					VIRTIO_VSOCK_OP_CREDIT_REQUEST, 8, 0xffff };
+	static const uint16_t ops[] = { VIRTIO_VSOCK_OP_INVALID,
+					VIRTIO_VSOCK_OP_RESPONSE,
+					VIRTIO_VSOCK_OP_SHUTDOWN,
+					VIRTIO_VSOCK_OP_CREDIT_UPDATE,
+					VIRTIO_VSOCK_OP_CREDIT_REQUEST,
+					8,
+					0xffff };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(ops); i++) {
 		vsock_send(v, ops[i], 2, 0);
 		require("a packet for no connection is not refused",
-			       vsock_expect(v, VIRTIO_VSOCK_OP_RST, 2));
+			vsock_expect(v, VIRTIO_VSOCK_OP_RST, 2));
 	}
 	/* An answer to a refusal could go on for ever. */
 	vsock_send(v, VIRTIO_VSOCK_OP_RST, 2, 0);
@@ -104,17 +108,16 @@ static void odd_packets(void)
 	v->tx->type = VIRTIO_VSOCK_TYPE_SEQPACKET;
 	vsock_send_raw(v, sizeof(*v->tx));
 	require("a type that is not offered is not refused",
-		       vsock_expect(v, VIRTIO_VSOCK_OP_RST, 3));
+		vsock_expect(v, VIRTIO_VSOCK_OP_RST, 3));
 	vsock_header(v, VIRTIO_VSOCK_OP_REQUEST, 4, 0);
 	v->tx->dst_cid = 99;
 	vsock_send_raw(v, sizeof(*v->tx));
-	require("a CID that nobody has is not refused",
-		       vsock_expect(v, VIRTIO_VSOCK_OP_RST, 4));
+	require("a CID that nobody has is not refused", vsock_expect(v, VIRTIO_VSOCK_OP_RST, 4));
 	/* The same connection twice. */
 	require("no connection", connect(5));
 	vsock_send(v, VIRTIO_VSOCK_OP_REQUEST, 5, 0);
 	require("a second request is not the end of the connection",
-		       vsock_expect(v, VIRTIO_VSOCK_OP_RST, 5));
+		vsock_expect(v, VIRTIO_VSOCK_OP_RST, 5));
 }
 
 /* Counters that cannot be true. */
@@ -214,7 +217,7 @@ static void reset_connected(void)
 	for (uint32_t i = 0; i < 8; i++) {
 		vsock_send(v, VIRTIO_VSOCK_OP_RW, 10 + i, 0);
 		require("a connection outlives a reset",
-			       vsock_expect(v, VIRTIO_VSOCK_OP_RST, 10 + i));
+			vsock_expect(v, VIRTIO_VSOCK_OP_RST, 10 + i));
 	}
 }
 

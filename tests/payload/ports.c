@@ -5,14 +5,14 @@
 #include "lib/payload.h"
 #include "lib/virtio.h"
 
-#define CMOS_INDEX	0x70
-#define CMOS_DATA	0x71
-#define I8042_DATA	0x60
-#define I8042_STATUS	0x64
-#define I8042_FULL	0x01
-#define SERIAL_FIFO	64
-#define NOBODYS_GPA	0xd0800000ull
-#define UART(reg)	(SERIAL_PORT + (reg))
+#define CMOS_INDEX   0x70
+#define CMOS_DATA    0x71
+#define I8042_DATA   0x60
+#define I8042_STATUS 0x64
+#define I8042_FULL   0x01
+#define SERIAL_FIFO  64
+#define NOBODYS_GPA  0xd0800000ull
+#define UART(reg)    (SERIAL_PORT + (reg))
 
 static void check_nobody(void)
 {

@@ -37,7 +37,8 @@ static void expect_crash(const char *path)
 	p.partial = true;
 	payload_run(&p);
 	payload_expect_end(&p, VM_END_CRASH);
-	payload_expect(&p, strstr(p.message.text, "triple fault"), "the text names no triple fault");
+	payload_expect(&p, strstr(p.message.text, "triple fault"),
+		       "the text names no triple fault");
 	payload_expect(&p, strstr(p.message.text, "rbx 1122334455667788"), "RBX is not in: %s",
 		       p.message.text);
 	payload_expect(&p, strstr(p.message.text, "r15 0000000000005eed"), "R15 is not in: %s",

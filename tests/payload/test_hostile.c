@@ -31,7 +31,8 @@ int main(int argc, char **argv)
 	(void)argc;
 	bool good = run(argv[1], 64ull << 20);
 
-	/* With RAM on both sides of the hole, and the end of one part next to the other's on the host. */
+	/* With RAM on both sides of the hole, and the end of one part next to the other's on the
+	 * host. */
 	good &= run(argv[1], 4ull << 30);
 	return !good;
 }

@@ -30,7 +30,8 @@ static void setup(void)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	snprintf(w.dir, sizeof(w.dir), "%s/kvmbox-test-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+	snprintf(w.dir, sizeof(w.dir), "%s/kvmbox-test-XXXXXX",
+		 tmp && strlen(tmp) < 40 ? tmp : "/tmp");
 	cr_assert_not_null(mkdtemp(w.dir));
 	snprintf(w.path, sizeof(w.path), "%s/disk", w.dir);
 }
@@ -408,8 +409,9 @@ Test(disk, many_in_flight)
 }
 
 /*
- * Linux moves at most 2 GiB less a page in one call, and says so by a short result: the rest is asked
- * for, from the middle of a segment. The guest can ask for so much with one buffer again and again.
+ * Linux moves at most 2 GiB less a page in one call, and says so by a short result: the rest is
+ * asked for, from the middle of a segment. The guest can ask for so much with one buffer again and
+ * again.
  */
 Test(disk, resumes_short_reads)
 {
@@ -433,7 +435,8 @@ Test(disk, resumes_short_reads)
 	job_wait(&j);
 	cr_assert_eq(j.result, 0);
 	cr_assert_eq(j.io.len, 0);
-	cr_assert_eq(buf[PART - 512], 0x42, "the end of the file is at the end of the last segment");
+	cr_assert_eq(buf[PART - 512], 0x42,
+		     "the end of the file is at the end of the last segment");
 	cr_assert_eq(buf[PART - 513], 0);
 	close(fd);
 	free(buf);

@@ -6,14 +6,14 @@
 
 #include "fake_disk.h"
 
-#define SECTOR	 512u
-#define SECTORS	 (FAKE_BYTES / SECTOR)
-#define RING	 256
-#define SLOT	 64u /* bytes of guest memory for a request's header and status */
-#define UNSET	 0xee
-#define ALL	 UINT64_MAX
-#define HDR	 ((uint32_t)sizeof(struct virtio_blk_outhdr))
-#define BIT(n)	 (1ull << (n))
+#define SECTOR  512u
+#define SECTORS (FAKE_BYTES / SECTOR)
+#define RING    256
+#define SLOT    64u /* bytes of guest memory for a request's header and status */
+#define UNSET   0xee
+#define ALL     UINT64_MAX
+#define HDR     ((uint32_t)sizeof(struct virtio_blk_outhdr))
+#define BIT(n)  (1ull << (n))
 
 /* There in a build with the address sanitizer; criterion ends tests without the check at exit. */
 extern int __lsan_do_recoverable_leak_check(void) __attribute__((weak));
@@ -113,7 +113,8 @@ static uint8_t status_of(const struct request *r)
 }
 
 /* Header, @len bytes at w.data + @off, status; not published. */
-static struct request add(unsigned int i, uint32_t type, uint64_t sector, uint64_t off, uint32_t len)
+static struct request add(unsigned int i, uint32_t type, uint64_t sector, uint64_t off,
+			  uint32_t len)
 {
 	struct request r = request_at(i, type, sector);
 	bool to_guest = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
@@ -256,8 +257,8 @@ Test(blk, writes)
 static void expect_layout(uint32_t type, const struct request *r, const struct guest_seg *segs,
 			  unsigned int n, bool indirect)
 {
-	uint16_t head = indirect ? guest_queue_add_indirect(&w.gq[0], w.tables, segs, n) :
-				   guest_queue_add(&w.gq[0], segs, n);
+	uint16_t head = indirect ? guest_queue_add_indirect(&w.gq[0], w.tables, segs, n)
+				 : guest_queue_add(&w.gq[0], segs, n);
 
 	cr_assert_eq(head, r->head);
 	memset(w.disk.data + 3 * SECTOR, type == VIRTIO_BLK_T_IN ? 0x77 : 0, 1024);
@@ -369,10 +370,10 @@ Test(blk, data_of_the_wrong_direction)
 
 Test(blk, bounds)
 {
-	static const uint64_t far[] = { SECTORS,	   SECTORS + 1,	       1ull << 32,
-					1ull << 54,	   1ull << 55,	       (1ull << 55) - 1,
-					1ull << 63,	   UINT64_MAX / 512,   UINT64_MAX / 512 + 1,
-					UINT64_MAX - 1,	   UINT64_MAX,	       UINT64_MAX / 2 };
+	static const uint64_t far[] = { SECTORS,        SECTORS + 1,      1ull << 32,
+					1ull << 54,     1ull << 55,       (1ull << 55) - 1,
+					1ull << 63,     UINT64_MAX / 512, UINT64_MAX / 512 + 1,
+					UINT64_MAX - 1, UINT64_MAX,       UINT64_MAX / 2 };
 
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, SECTORS - 1, 512), VIRTIO_BLK_S_OK);
 	cr_assert_eq(ask(VIRTIO_BLK_T_OUT, SECTORS - 8, 4096), VIRTIO_BLK_S_OK);
@@ -434,8 +435,8 @@ Test(blk_made, read_only)
 
 Test(blk, unknown_types)
 {
-	static const uint32_t types[] = { 2, 3, 5, 7, 9, 10, 12, 14, 15, 16, 99, 0x80000000,
-					  0x80000001, UINT32_MAX };
+	static const uint32_t types[] = { 2,  3,  5,  7,  9,          10,         12,
+					  14, 15, 16, 99, 0x80000000, 0x80000001, UINT32_MAX };
 
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
 		expect_refused(types[i], 0, 512, VIRTIO_BLK_S_UNSUPP);
@@ -850,8 +851,10 @@ Test(blk, errors_of_the_disk)
 	static const struct {
 		int result;
 		uint8_t status;
-	} cases[] = { { -EIO, VIRTIO_BLK_S_IOERR },	   { -ENOSPC, VIRTIO_BLK_S_IOERR },
-		      { -EINVAL, VIRTIO_BLK_S_IOERR },	   { -EBADF, VIRTIO_BLK_S_IOERR },
+	} cases[] = { { -EIO, VIRTIO_BLK_S_IOERR },
+		      { -ENOSPC, VIRTIO_BLK_S_IOERR },
+		      { -EINVAL, VIRTIO_BLK_S_IOERR },
+		      { -EBADF, VIRTIO_BLK_S_IOERR },
 		      { -EOPNOTSUPP, VIRTIO_BLK_S_UNSUPP } };
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -36,8 +36,8 @@ Test(cmos, status)
 	cr_assert_eq(cmos_register(0x0b, 0) & 0x06, 0x02, "24 hours, decimal");
 	cr_assert(cmos_register(0x0d, 0) & 0x80, "the battery is good");
 	for (int i = 0; i < 128; i++)
-		cr_assert_eq(cmos_register((uint8_t)(i | 0x80), 86399), cmos_register((uint8_t)i, 86399),
-			     "bit 7 is the NMI mask");
+		cr_assert_eq(cmos_register((uint8_t)(i | 0x80), 86399),
+			     cmos_register((uint8_t)i, 86399), "bit 7 is the NMI mask");
 	cr_assert_eq(cmos_register(0x10, 0), 0);
 	cr_assert_eq(cmos_register(0x7f, 0), 0);
 }

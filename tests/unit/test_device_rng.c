@@ -96,8 +96,10 @@ Test(rng, large_requests)
 
 Test(rng, scattered)
 {
-	struct guest_seg segs[] = { { DATA, 1, true },	      { DATA + 0x1000, 0, true },
-				    { DATA + 0x2000, 100, true }, { DATA + 0x3000, 1000, true } };
+	struct guest_seg segs[] = { { DATA, 1, true },
+				    { DATA + 0x1000, 0, true },
+				    { DATA + 0x2000, 100, true },
+				    { DATA + 0x3000, 1000, true } };
 
 	memset(guest_at(&mem, DATA, 0x4000), 0, 0x4000);
 	cr_assert_geq(ask(segs, 4), 102);

@@ -4,7 +4,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-/* "abc", nothing, "defgh", "i": memory of its own for each, so that a sanitizer sees a stray byte. */
+/* "abc", nothing, "defgh", "i": memory of its own for each, so that a sanitizer sees a stray byte.
+ */
 struct scattered {
 	char a[3], b[5], c[1];
 	struct iovec iov[4];

@@ -10,8 +10,13 @@
 
 Test(map, refuses_bad_sizes)
 {
-	static const uint64_t sizes[] = { 0, 4096, GUEST_RAM_MIN - 4096, GUEST_RAM_MIN + 1,
-					  UINT64_MAX, UINT64_MAX - 4095, UINT64_MAX - 2 * MIB + 1 };
+	static const uint64_t sizes[] = { 0,
+					  4096,
+					  GUEST_RAM_MIN - 4096,
+					  GUEST_RAM_MIN + 1,
+					  UINT64_MAX,
+					  UINT64_MAX - 4095,
+					  UINT64_MAX - 2 * MIB + 1 };
 	struct guest_mem mem;
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)

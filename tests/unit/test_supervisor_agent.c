@@ -190,10 +190,15 @@ Test(agent, texts)
 	expect_text("\x1b]0;owned\a\x1b[2J", 14, " ]0;owned  [2J");
 	expect_text("two\nlines\r\n", 11, "two lines  ");
 	expect_text("a\0b\x7f", 4, "a b ");
-	expect_text("na\xc3\xafve \xe2\x82\xac \xf0\x9f\x90\xa7", 15, "na\xc3\xafve \xe2\x82\xac \xf0\x9f\x90\xa7");
+	expect_text("na\xc3\xafve \xe2\x82\xac \xf0\x9f\x90\xa7", 15,
+		    "na\xc3\xafve \xe2\x82\xac \xf0\x9f\x90\xa7");
 	/* Control characters again, as UTF-8 has them, and what is no UTF-8. */
-	expect_text("\xc2\x9b" "31m", 5, "??31m");
-	expect_text("\x9b" "31m\x90", 5, "?31m?");
+	expect_text("\xc2\x9b"
+		    "31m",
+		    5, "??31m");
+	expect_text("\x9b"
+		    "31m\x90",
+		    5, "?31m?");
 	expect_text("\xe0\x82\x9b|\xc0\x9b|\xf8\x88\x80\x80\x9b|\xc3", 14, "???|??|?????|?");
 	expect_text("\xed\xa0\x80|\xf4\x90\x80\x80|\xe2\x82", 11, "???|????|??");
 	memset(most, 'x', sizeof(most));

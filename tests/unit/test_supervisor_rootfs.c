@@ -39,7 +39,8 @@ static void setup(void)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	snprintf(base, sizeof(base), "%s/kvmbox-test-XXXXXX", tmp && strlen(tmp) < 40 ? tmp : "/tmp");
+	snprintf(base, sizeof(base), "%s/kvmbox-test-XXXXXX",
+		 tmp && strlen(tmp) < 40 ? tmp : "/tmp");
 	cr_assert_not_null(mkdtemp(base));
 	snprintf(tree, sizeof(tree), "%s/tree", base);
 	snprintf(cache, sizeof(cache), "%s/a/deep/cache", base);

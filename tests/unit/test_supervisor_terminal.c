@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define KEY   "\x1d"
-#define MS(n) ((n) * 1000000ull)
+#define MS(n) ((n)*1000000ull)
 
 static struct terminal_escape e;
 

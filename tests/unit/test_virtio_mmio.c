@@ -9,11 +9,11 @@
 
 #include "loop_thread.h"
 
-#define QUEUES	    2
+#define QUEUES      2
 #define QUEUE_MAX   64
 #define CONFIG_SIZE 13u
 #define TOY_FEATURE 5
-#define ALL_SET_UP                                                                 \
+#define ALL_SET_UP \
 	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK)
 
 /*
@@ -156,7 +156,8 @@ TestSuite(mmio_writable, .init = setup_writable, .fini = teardown, .timeout = 60
 
 static uint32_t get(uint32_t off)
 {
-	return le32toh(__atomic_load_n((const uint32_t *)(const void *)(page + off), __ATOMIC_SEQ_CST));
+	return le32toh(
+		__atomic_load_n((const uint32_t *)(const void *)(page + off), __ATOMIC_SEQ_CST));
 }
 
 static void set(uint32_t off, uint32_t value)
@@ -313,8 +314,8 @@ Test(mmio, legacy_driver)
 	set(VIRTIO_MMIO_STATUS, ALL_SET_UP);
 	cr_assert_not(get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_FEATURES_OK);
 	/* As legacy drivers do it, without FEATURES_OK. */
-	set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
-					VIRTIO_CONFIG_S_DRIVER_OK);
+	set(VIRTIO_MMIO_STATUS,
+	    VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK);
 	cr_assert_not(get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_DRIVER_OK);
 	loop_thread_settle(&thread);
 	cr_assert_eq(toy.starts, 0);
@@ -389,8 +390,7 @@ Test(mmio, status_bits_of_no_meaning)
 Test(mmio, failed)
 {
 	bring_up();
-	set(VIRTIO_MMIO_STATUS,
-	    ALL_SET_UP | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED);
+	set(VIRTIO_MMIO_STATUS, ALL_SET_UP | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED);
 	cr_assert(get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_FAILED);
 	bring_up();
 	expect_served(1);
@@ -471,8 +471,8 @@ Test(mmio, queue_after_ready)
 
 Test(mmio, queue_sizes)
 {
-	static const uint32_t bad[] = { 0,	3,	 63,	   QUEUE_MAX + 1, 128,
-					0x8000, 0x10000, 0x10010, 0x80000010,	  UINT32_MAX };
+	static const uint32_t bad[] = { 0,      3,       63,      QUEUE_MAX + 1, 128,
+					0x8000, 0x10000, 0x10010, 0x80000010,    UINT32_MAX };
 
 	negotiate(1ull << VIRTIO_F_VERSION_1);
 	guest_queue_init(&gq[0], &mem, 0x100000, 16);
@@ -619,8 +619,8 @@ Test(mmio, fault)
 	guest_queue_publish(&gq[0]);
 	event_signal(kick_fds[0]);
 	event_wait(irq_fd);
-	cr_assert_eq(get(VIRTIO_MMIO_STATUS), ALL_SET_UP | VIRTIO_CONFIG_S_DRIVER_OK |
-						      VIRTIO_CONFIG_S_NEEDS_RESET);
+	cr_assert_eq(get(VIRTIO_MMIO_STATUS),
+		     ALL_SET_UP | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET);
 	cr_assert_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
 	cr_assert_neq(get(VIRTIO_MMIO_CONFIG_GENERATION), generation);
 	/* It takes no requests, and cannot be talked out of it. */
@@ -675,7 +675,8 @@ static void finish_stop(void *ctx, struct loop_call *call)
 	loop_call_done(call);
 }
 
-/* The write to Status returns when the device has let go of memory, and handlers go on meanwhile. */
+/* The write to Status returns when the device has let go of memory, and handlers go on meanwhile.
+ */
 Test(mmio, reset_waits_for_the_device)
 {
 	pthread_t vcpu;

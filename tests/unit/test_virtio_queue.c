@@ -41,8 +41,8 @@ TestSuite(queue, .init = setup_default, .fini = teardown, .timeout = 60);
 /* Write descriptor @i of the queue itself; @more: it goes on at @next. */
 static void desc(uint16_t i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
 {
-	gq.vr.desc[i] = (struct vring_desc){ htole64(addr), htole32(len), htole16(flags),
-					     htole16(next) };
+	gq.vr.desc[i] =
+		(struct vring_desc){ htole64(addr), htole32(len), htole16(flags), htole16(next) };
 }
 
 static void table_desc(uint16_t i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
@@ -167,9 +167,9 @@ Test(queue, empty)
 
 Test(queue, a_chain_of_all_sorts)
 {
-	struct guest_seg segs[] = { { DATA, 16, false },       { DATA + 100, 0, false },
-				    { DATA + 100, 1, false },  { DATA + 0x1000, 512, true },
-				    { mem.size, 0, true },     { DATA + 0x2000, 7, true } };
+	struct guest_seg segs[] = { { DATA, 16, false },      { DATA + 100, 0, false },
+				    { DATA + 100, 1, false }, { DATA + 0x1000, 512, true },
+				    { mem.size, 0, true },    { DATA + 0x2000, 7, true } };
 	uint16_t head = guest_queue_add(&gq, segs, 6);
 
 	cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_EMPTY, "not published yet");
@@ -293,9 +293,12 @@ Test(queue, segments_and_the_hole)
 		uint32_t len;
 		int ret;
 	} cases[] = {
-		{ 3 * GIB - 16, 16, VIRTQ_OK },	     { 3 * GIB - 16, 17, VIRTQ_FAULT },
-		{ 3 * GIB, 1, VIRTQ_FAULT },	     { 4 * GIB - 1, 1, VIRTQ_FAULT },
-		{ 4 * GIB - 1, 2, VIRTQ_FAULT },     { 4 * GIB, 16, VIRTQ_OK },
+		{ 3 * GIB - 16, 16, VIRTQ_OK },
+		{ 3 * GIB - 16, 17, VIRTQ_FAULT },
+		{ 3 * GIB, 1, VIRTQ_FAULT },
+		{ 4 * GIB - 1, 1, VIRTQ_FAULT },
+		{ 4 * GIB - 1, 2, VIRTQ_FAULT },
+		{ 4 * GIB, 16, VIRTQ_OK },
 		{ 3 * GIB - 16, 0xc0000000, VIRTQ_FAULT }, /* low RAM, all of the hole, high RAM */
 		{ 0, 0xc0000000, VIRTQ_OK },
 	};

@@ -69,8 +69,8 @@ Test(bus, gaps_and_edges)
 		uint64_t addr;
 		uint32_t len;
 	} nowhere[] = {
-		{ 0, 1 },	 { 0xfff, 1 },	     { 0xfff, 2 },	    { 0xffc, 8 },
-		{ 0x100d, 4 },	 { 0x100f, 2 },	     { 0x1009, 8 },	    { 0x1010, 1 },
+		{ 0, 1 },          { 0xfff, 1 },      { 0xfff, 2 },          { 0xffc, 8 },
+		{ 0x100d, 4 },     { 0x100f, 2 },     { 0x1009, 8 },         { 0x1010, 1 },
 		{ UINT64_MAX, 1 }, { UINT64_MAX, 8 }, { UINT64_MAX - 3, 4 }, { 0x100000000, 4 },
 	};
 	struct bus bus = { 0 };

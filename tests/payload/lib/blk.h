@@ -8,7 +8,7 @@
 #include "../pattern.h"
 #include "virtio.h"
 
-#define SECTOR	      512u
+#define SECTOR        512u
 #define BLK_NO_ANSWER 0xee
 
 struct blk {

@@ -6,16 +6,16 @@
 
 #define HEAP_BYTES (16u << 20)
 
-#define I8042_COMMAND	0x64
+#define I8042_COMMAND   0x64
 #define I8042_CMD_RESET 0xfe
 
-#define LAPIC_GPA	 0xfee00000ull
-#define LAPIC_SVR	 0x0f0
-#define LAPIC_ICR_LOW	 0x300
-#define LAPIC_ICR_HIGH	 0x310
-#define SVR_ENABLE	 0x100u
-#define ICR_INIT	 0x4500u
-#define ICR_STARTUP	 0x4600u
+#define LAPIC_GPA      0xfee00000ull
+#define LAPIC_SVR      0x0f0
+#define LAPIC_ICR_LOW  0x300
+#define LAPIC_ICR_HIGH 0x310
+#define SVR_ENABLE     0x100u
+#define ICR_INIT       0x4500u
+#define ICR_STARTUP    0x4600u
 
 static uint8_t heap[HEAP_BYTES] __attribute__((aligned(4096)));
 static size_t heap_used;

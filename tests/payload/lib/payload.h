@@ -5,8 +5,8 @@
  * What a payload guest stands on: ports, memory-mapped registers, the serial port as its voice, and
  * the handful of C library functions that compilers call on their own.
  *
- * A payload prints a line for each thing it checked, "ok NAME", "FAIL NAME what" or "skip NAME why",
- * and "done" at last; then it resets the machine. The harness on the host reads that.
+ * A payload prints a line for each thing it checked, "ok NAME", "FAIL NAME what" or "skip NAME
+ * why", and "done" at last; then it resets the machine. The harness on the host reads that.
  */
 
 #include <stdbool.h>

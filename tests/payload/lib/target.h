@@ -11,7 +11,7 @@
 #include "vsock.h"
 
 enum outcome {
-	BREAKS,	  /* the device shows DEVICE_NEEDS_RESET */
+	BREAKS,   /* the device shows DEVICE_NEEDS_RESET */
 	HARMLESS, /* it goes on without a reset */
 	ANYTHING, /* either */
 };
@@ -21,10 +21,10 @@ enum { TARGET_BLK, TARGET_RNG, TARGET_VSOCK, TARGETS };
 struct target {
 	const char *name;
 	struct vdev *dev;
-	struct vq *q;	  /* the queue to attack */
-	uint32_t nqueues; /* of the device */
+	struct vq *q;                     /* the queue to attack */
+	uint32_t nqueues;                 /* of the device */
 	bool (*start)(uint64_t features); /* from whatever state it is in */
-	bool (*works)(void);		  /* a request of its own gets its answer */
+	bool (*works)(void);              /* a request of its own gets its answer */
 };
 
 extern struct target targets[TARGETS];

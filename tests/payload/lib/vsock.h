@@ -19,7 +19,7 @@ enum { VSOCK_RX, VSOCK_TX, VSOCK_EVENT, VSOCK_QUEUES };
 struct vsock {
 	struct vdev dev;
 	struct vq q[VSOCK_QUEUES];
-	uint8_t *rx;		    /* VSOCK_SIZE buffers */
+	uint8_t *rx;                 /* VSOCK_SIZE buffers */
 	struct virtio_vsock_hdr *tx; /* and room for VSOCK_BUF bytes behind it */
 };
 
