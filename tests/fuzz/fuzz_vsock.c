@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "../unit/guest_driver.h"
+#include "input.h"
 
 #define CID       7
 #define HDR       ((uint32_t)sizeof(struct virtio_vsock_hdr))
@@ -48,37 +49,6 @@ static struct {
 	int host_fd[HOSTS_MAX];
 	unsigned int nhost;
 } w;
-
-struct input {
-	const uint8_t *p;
-	size_t left;
-};
-
-static void input_take(struct input *in, void *buf, size_t len)
-{
-	size_t n = len < in->left ? len : in->left;
-
-	memset(buf, 0, len);
-	memcpy(buf, in->p, n);
-	in->p += n;
-	in->left -= n;
-}
-
-static uint8_t input_u8(struct input *in)
-{
-	uint8_t v;
-
-	input_take(in, &v, sizeof(v));
-	return v;
-}
-
-static uint16_t input_u16(struct input *in)
-{
-	uint16_t v;
-
-	input_take(in, &v, sizeof(v));
-	return v;
-}
 
 static int host_connect(void *ctx, uint32_t port)
 {

@@ -81,8 +81,8 @@ case_ext4() {
 case_bare_directory() {
 	need mkfs.erofs
 	mkdir tree
-	cp /bin/busybox tree/run-me
-	boot --rootfs tree -- /run-me echo bare
+	cp /bin/busybox tree/busybox
+	boot --rootfs tree -- /busybox echo bare
 	expect_status 0
 	expect_stdout $'bare\n'
 	boot --rootfs tree -- /bin/sh

@@ -304,17 +304,19 @@ static void attack_rings(struct target *t)
 
 /* ---- registers of a device that runs ---- */
 
+/* In the order in which a driver could take a queue back, had it not promised to leave it. */
 static void rewrite_queue(struct target *t)
 {
 	const struct vdev *d = t->dev;
 
+	t->works();
 	for (uint32_t queue = 0; queue < t->nqueues; queue++) {
 		reg_write(d, VIRTIO_MMIO_QUEUE_SEL, queue);
+		reg_write(d, VIRTIO_MMIO_QUEUE_READY, 0);
 		reg_write(d, VIRTIO_MMIO_QUEUE_NUM, 0xffff);
 		for (uint32_t reg = VIRTIO_MMIO_QUEUE_DESC_LOW; reg <= VIRTIO_MMIO_QUEUE_USED_HIGH;
 		     reg += 4)
 			reg_write(d, reg, 0xdeadbeef);
-		reg_write(d, VIRTIO_MMIO_QUEUE_READY, 0);
 		reg_write(d, VIRTIO_MMIO_QUEUE_READY, 1);
 	}
 }

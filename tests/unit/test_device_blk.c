@@ -787,9 +787,13 @@ Test(blk, endless_guest)
 	endless_head = add(0, VIRTIO_BLK_T_IN, 0, 0, 512).head;
 	kick(0);
 	cr_assert_leq(w.disk.submitted, RING);
-	guest_clock_turn(&w.clock, 1);
-	cr_assert_leq(w.disk.submitted, 3 * RING);
-	cr_assert_gt(w.disk.submitted, RING, "but it goes on");
+	for (int i = 0; i < 5; i++) {
+		unsigned int before = w.disk.submitted;
+
+		guest_clock_turn(&w.clock, 1);
+		cr_assert_leq(w.disk.submitted - before, 2 * RING);
+		cr_assert_gt(w.disk.submitted, before, "but it goes on");
+	}
 	w.disk.on_submit = NULL;
 	guest_clock_turn(&w.clock, 3);
 	cr_assert_not(atomic_load(&w.dev->broken));
@@ -918,11 +922,10 @@ Test(blk, reset_with_a_kick_under_way)
 	endless_head = add(0, VIRTIO_BLK_T_IN, 0, 0, 512).head;
 	kick(0);
 	w.disk.on_submit = NULL;
-	restart();
+	/* The next life begins before the loop has turned. */
+	virtio_device_start(w.dev);
 	unsigned int before = w.disk.submitted;
 
-	add(0, VIRTIO_BLK_T_IN, 0, 0, 512);
-	guest_queue_publish(&w.gq[0]);
 	guest_clock_turn(&w.clock, 5);
 	cr_assert_eq(w.disk.submitted, before, "nobody has kicked");
 }

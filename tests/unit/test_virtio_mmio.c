@@ -363,6 +363,9 @@ Test(mmio, status_out_of_order)
 
 Test(mmio, status_bits_stay)
 {
+	negotiate(1ull << VIRTIO_F_VERSION_1);
+	set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_DRIVER_OK);
+	cr_assert_eq(get(VIRTIO_MMIO_STATUS), ALL_SET_UP, "a bad write has no effect at all");
 	bring_up();
 	set(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	set(VIRTIO_MMIO_STATUS, ALL_SET_UP);
@@ -515,7 +518,10 @@ Test(mmio, queues_that_are_not_there)
 {
 	static const uint32_t sel[] = { 2, 31, 32, 33, 0xffff, 0x10000, 0x80000000, 0xffffffff };
 
+	struct virtq before[VIRTIO_QUEUES_MAX];
+
 	negotiate(1ull << VIRTIO_F_VERSION_1);
+	memcpy(before, toy.dev.queues, sizeof(before));
 	for (size_t i = 0; i < sizeof(sel) / sizeof(sel[0]); i++) {
 		set(VIRTIO_MMIO_QUEUE_SEL, sel[i]);
 		cr_assert_eq(get(VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
@@ -525,6 +531,7 @@ Test(mmio, queues_that_are_not_there)
 				set(off, 1);
 		cr_assert_eq(get(VIRTIO_MMIO_QUEUE_READY), 0);
 	}
+	cr_assert_eq(memcmp(before, toy.dev.queues, sizeof(before)), 0);
 	queue_up(&gq[0], 0, 16);
 }
 

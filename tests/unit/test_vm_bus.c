@@ -96,6 +96,8 @@ Test(bus, range_at_the_top)
 	cr_assert_eq(bus_add(&bus, UINT64_MAX - 7, 8, &ops, &a), 0);
 	cr_assert(bus_read(&bus, UINT64_MAX, data, 1));
 	cr_assert_eq(a.off, 7);
+	cr_assert(bus_read(&bus, UINT64_MAX - 7, data, 8));
+	cr_assert(bus_read(&bus, UINT64_MAX - 7, data, 4));
 	cr_assert_not(bus_read(&bus, UINT64_MAX, data, 2));
 	cr_assert_not(bus_read(&bus, 0, data, 1));
 }
