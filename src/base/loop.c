@@ -83,11 +83,20 @@ static void handle_wake(void *ctx, const struct loop_event *ev)
  */
 static int init_ring(struct io_uring *ring, unsigned int entries)
 {
-	int ret = io_uring_queue_init(entries, ring,
-				      IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN);
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
+			 IORING_SETUP_DEFER_TASKRUN,
+		/* More may be in flight than is submitted at once: every disk's queues, every kick.
+		 */
+		.cq_entries = 16 * entries,
+	};
+	int ret = io_uring_queue_init_params(entries, ring, &p);
 
-	if (ret == -EINVAL)
-		ret = io_uring_queue_init(entries, ring, 0);
+	if (ret == -EINVAL) {
+		p = (struct io_uring_params){ .flags = IORING_SETUP_CQSIZE,
+					      .cq_entries = 16 * entries };
+		ret = io_uring_queue_init_params(entries, ring, &p);
+	}
 	return ret;
 }
 

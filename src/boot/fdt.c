@@ -10,15 +10,15 @@
 #include "boot/workload.h"
 
 /*
- * What Linux makes of a device tree on x86 (arch/x86/kernel/devicetree.c): it takes the CPUs and the
- * IOAPIC from it, under the name of Intel's CE4100, the only x86 machine that ever had one, and what
- * is on a simple-bus becomes platform devices. Memory, command line, initrd and random seed are not
- * read from it: they come from boot_params.
+ * What Linux makes of a device tree on x86 (arch/x86/kernel/devicetree.c): it takes the CPUs and
+ * the IOAPIC from it, under the name of Intel's CE4100, the only x86 machine that ever had one, and
+ * what is on a simple-bus becomes platform devices. Memory, command line, initrd and random seed
+ * are not read from it: they come from boot_params.
  *
  * The local APIC has no node, which means that it is where every PC has it. (A node could say
- * "intel,virtual-wire-mode", and Linux would then drop the PIC's legacy interrupts, which the serial
- * port at 0x3f8 needs, being none of the tree's devices.) Each property costs the guest a file in
- * sysfs, so there are only those that something reads.
+ * "intel,virtual-wire-mode", and Linux would then drop the PIC's legacy interrupts, which the
+ * serial port at 0x3f8 needs, being none of the tree's devices.) Each property costs the guest a
+ * file in sysfs, so there are only those that something reads.
  */
 #define IOAPIC_PHANDLE     1u
 #define SYSCON_PHANDLE     2u
@@ -130,8 +130,12 @@ static void add_device(struct tree *t, const struct machine_device *dev)
 	node_end(t);
 }
 
-/* "syscon-poweroff": writing value to a register of the system controller ends the machine. */
-static void add_poweroff(struct tree *t, uint64_t addr)
+/*
+ * "syscon-poweroff": writing the value to a register of the system controller ends the machine.
+ * Like the IOAPIC, the controller is not on the bus: Linux finds it by its phandle and would only
+ * make an idle device of it there.
+ */
+static void add_syscon(struct tree *t, uint64_t addr)
 {
 	char name[48];
 
@@ -141,7 +145,10 @@ static void add_poweroff(struct tree *t, uint64_t addr)
 	put_reg(t, addr, 4);
 	put_u32(t, "phandle", SYSCON_PHANDLE);
 	node_end(t);
+}
 
+static void add_poweroff(struct tree *t)
+{
 	node_begin(t, "poweroff");
 	put_string(t, "compatible", "syscon-poweroff");
 	put_u32(t, "regmap", SYSCON_PHANDLE);
@@ -158,11 +165,10 @@ static void add_bus(struct tree *t, const struct machine *m)
 	put_u32(t, "#size-cells", CELLS_SIZE);
 	put_flag(t, "ranges");
 	put_u32(t, "interrupt-parent", IOAPIC_PHANDLE);
-	add_ioapic(t);
 	for (unsigned int i = 0; i < m->ndevices; i++)
 		add_device(t, &m->devices[i]);
 	if (m->poweroff)
-		add_poweroff(t, m->poweroff);
+		add_poweroff(t);
 	node_end(t);
 }
 
@@ -203,6 +209,9 @@ int boot_build_fdt(const struct machine *m, void *buf, size_t max, size_t *len, 
 	put_u32(&t, "#address-cells", CELLS_ADDRESS);
 	put_u32(&t, "#size-cells", CELLS_SIZE);
 	add_cpus(&t, m->cpus);
+	add_ioapic(&t);
+	if (m->poweroff)
+		add_syscon(&t, m->poweroff);
 	add_bus(&t, m);
 	if (m->workload.argv && add_workload(&t, &m->workload))
 		return error_set(err, ENOMEM, "no memory to build the guest's device tree");

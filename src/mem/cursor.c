@@ -12,7 +12,7 @@ size_t cursor_left(const struct cursor *c)
 	return left - (c->n ? c->off : 0);
 }
 
-enum direction { TO_BUFFER, TO_GUEST, NOWHERE };
+enum direction { TO_BUFFER, TO_GUEST };
 
 /* The caller has checked that @len bytes are left. */
 static void advance(struct cursor *c, void *buf, size_t len, enum direction dir)
@@ -27,10 +27,9 @@ static void advance(struct cursor *c, void *buf, size_t len, enum direction dir)
 			n = len;
 		if (dir == TO_BUFFER)
 			memcpy(p, seg, n);
-		else if (dir == TO_GUEST)
+		else
 			memcpy(seg, p, n);
-		if (p)
-			p += n;
+		p += n;
 		len -= n;
 		c->off += n;
 		if (c->off == c->iov->iov_len) {
@@ -54,14 +53,6 @@ bool cursor_write(struct cursor *c, const void *src, size_t len)
 	if (cursor_left(c) < len)
 		return false;
 	advance(c, (void *)(uintptr_t)src, len, TO_GUEST);
-	return true;
-}
-
-bool cursor_skip(struct cursor *c, size_t len)
-{
-	if (cursor_left(c) < len)
-		return false;
-	advance(c, NULL, len, NOWHERE);
 	return true;
 }
 

@@ -15,7 +15,7 @@
  * @to is a socket.
  */
 struct relay {
-	int from, to; /* borrowed; -1: that side is over */
+	int from, to; /* borrowed; from -1: there is nothing to relay */
 	bool ended;   /* the input has ended, and all of it was written or nobody wants it */
 	size_t head, len;
 	uint8_t buf[RELAY_BUFFER];

@@ -14,9 +14,7 @@
 struct virtio_device;
 
 /*
- * What a device model implements; all but @config_read runs on the loop's thread, so a model needs
- * no lock. @config_read runs on a vCPU's thread and may read only what never changes after the
- * device was made, or atomics.
+ * What a device model implements. All of it runs on the loop's thread, so a model needs no lock.
  */
 struct virtio_ops {
 	/* The driver set DRIVER_OK: dev->features is final, the queues it wants are ready. */

@@ -104,8 +104,8 @@ static void handle_loop_event(void *ctx, const struct loop_event *ev)
 
 	switch (ev->op) {
 	case OP_KICK:
-		if (ev->res < 0)
-			return; /* the eventfd is gone: the monitor is ending */
+		if (ev->res == -ECANCELED || ev->res == -EBADF)
+			return; /* the monitor is ending */
 		loop_wait_event(t->dev->loop, t->kick_files[ev->index], t->source, OP_KICK,
 				ev->index, 0);
 		virtio_device_kick(t->dev, ev->index);

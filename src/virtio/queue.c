@@ -186,12 +186,6 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain)
 	return VIRTQ_OK;
 }
 
-void virtq_unpop(struct virtq *q)
-{
-	q->next_avail--;
-	q->in_flight--;
-}
-
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *e = &q->used->ring[q->next_used & (q->size - 1)];

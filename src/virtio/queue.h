@@ -70,9 +70,6 @@ void virtq_reset(struct virtq *q);
  */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
 
-/* Put the chain last popped back, as if never taken (nothing else was popped in between). */
-void virtq_unpop(struct virtq *q);
-
 /* Give the chain with @head back, @written bytes of its writable part filled. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written);
 

@@ -123,16 +123,20 @@ static void serial_bus_write(void *ctx, uint64_t off, const void *data, uint32_t
 
 static const struct bus_ops serial_bus_ops = { serial_bus_read, serial_bus_write };
 
-/*
- * The keyboard controller's and the clock's few bytes of state are the guest's own to race for.
- * Between the controller's two ports lies the in-kernel timer's, which does not come here.
- */
+/* The controller's two ports have others between them, which nobody answers at. */
+static bool is_i8042_port(uint64_t off)
+{
+	return off == 0 || off == I8042_STATUS_PORT - I8042_DATA_PORT;
+}
+
+/* The keyboard controller's and the clock's few bytes of state are the guest's own to race for. */
 static void i8042_bus_read(void *ctx, uint64_t off, void *data, uint32_t len)
 {
 	struct vm *vm = ctx;
 
 	memset(data, 0xff, len);
-	*(uint8_t *)data = i8042_read(&vm->i8042, (uint16_t)(I8042_DATA_PORT + off));
+	if (is_i8042_port(off))
+		*(uint8_t *)data = i8042_read(&vm->i8042, (uint16_t)(I8042_DATA_PORT + off));
 }
 
 static void i8042_bus_write(void *ctx, uint64_t off, const void *data, uint32_t len)
@@ -140,7 +144,8 @@ static void i8042_bus_write(void *ctx, uint64_t off, const void *data, uint32_t 
 	struct vm *vm = ctx;
 
 	(void)len;
-	if (i8042_write(&vm->i8042, (uint16_t)(I8042_DATA_PORT + off), *(const uint8_t *)data))
+	if (is_i8042_port(off) &&
+	    i8042_write(&vm->i8042, (uint16_t)(I8042_DATA_PORT + off), *(const uint8_t *)data))
 		vm_end(vm, VM_END_RESET, NULL);
 }
 

@@ -51,10 +51,14 @@ case_again() {
 	expect_status 137
 }
 
+has_monitor() {
+	read -r _ <"/proc/$1/task/$1/children"
+}
+
 # Before there is a workload to ask, the guest is simply ended.
 case_early() {
 	boot_async -- /bin/sh -c 'echo up; exec sleep 1000'
-	await 60 "the monitor" test -s "/proc/$pid/task/$pid/children"
+	await 60 "the monitor" has_monitor "$pid"
 	kill -TERM "$pid"
 	finish
 	expect_status 143

@@ -114,7 +114,7 @@ Test(boot_fdt, every_cpu_is_there)
 Test(boot_fdt, ioapic_as_linux_knows_it)
 {
 	struct machine m = machine();
-	const char *ioapic = "/bus/interrupt-controller@fec00000";
+	const char *ioapic = "/interrupt-controller@fec00000";
 
 	build(&m);
 	expect_string(ioapic, "compatible", "intel,ce4100-ioapic");
@@ -141,7 +141,7 @@ Test(boot_fdt, devices_are_on_a_simple_bus)
 
 	cr_assert_not_null(parent);
 	cr_expect_eq(fdt_node_offset_by_phandle(tree, fdt32_to_cpu(*parent)),
-		     node_at("/bus/interrupt-controller@fec00000"));
+		     node_at("/interrupt-controller@fec00000"));
 	expect_string(panic, "compatible", "qemu,pvpanic-mmio");
 	expect_no_prop(panic, "interrupts");
 }
@@ -153,8 +153,8 @@ Test(boot_fdt, power_off_is_a_register)
 
 	m.poweroff = 0xd0002000;
 	build(&m);
-	expect_string("/bus/syscon@d0002000", "compatible", "syscon");
-	EXPECT_CELLS("/bus/syscon@d0002000", "reg", 0, 0xd0002000, 4);
+	expect_string("/syscon@d0002000", "compatible", "syscon");
+	EXPECT_CELLS("/syscon@d0002000", "reg", 0, 0xd0002000, 4);
 	expect_string("/bus/poweroff", "compatible", "syscon-poweroff");
 	EXPECT_CELLS("/bus/poweroff", "offset", 0);
 	EXPECT_CELLS("/bus/poweroff", "value", 1);
@@ -163,7 +163,7 @@ Test(boot_fdt, power_off_is_a_register)
 
 	cr_assert_not_null(map);
 	cr_expect_eq(fdt_node_offset_by_phandle(tree, fdt32_to_cpu(*map)),
-		     node_at("/bus/syscon@d0002000"));
+		     node_at("/syscon@d0002000"));
 }
 
 Test(boot_fdt, workload_as_the_agent_reads_it)

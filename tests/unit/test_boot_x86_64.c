@@ -92,13 +92,14 @@ Test(boot_x86_64, e820_of_all_sizes)
 {
 	expect_e820(32 * MIB, 2, (uint64_t[][2]){ { 0x1000, 0x9fc00 }, { MIB, 32 * MIB } });
 	expect_e820(3 * GIB, 2, (uint64_t[][2]){ { 0x1000, 0x9fc00 }, { MIB, 3 * GIB } });
-	expect_e820(
-		3 * GIB + 4096, 3,
-		(uint64_t[][2]){ { 0x1000, 0x9fc00 }, { MIB, 3 * GIB }, { 4 * GIB, 4 * GIB + 4096 } });
+	expect_e820(3 * GIB + 4096, 3,
+		    (uint64_t[][2]){
+			    { 0x1000, 0x9fc00 }, { MIB, 3 * GIB }, { 4 * GIB, 4 * GIB + 4096 } });
 	expect_e820(4 * GIB, 3,
 		    (uint64_t[][2]){ { 0x1000, 0x9fc00 }, { MIB, 3 * GIB }, { 4 * GIB, 5 * GIB } });
-	expect_e820(64 * GIB, 3,
-		    (uint64_t[][2]){ { 0x1000, 0x9fc00 }, { MIB, 3 * GIB }, { 4 * GIB, 65 * GIB } });
+	expect_e820(
+		64 * GIB, 3,
+		(uint64_t[][2]){ { 0x1000, 0x9fc00 }, { MIB, 3 * GIB }, { 4 * GIB, 65 * GIB } });
 }
 
 Test(boot_x86_64, setup_header)

@@ -11,6 +11,8 @@ struct scattered {
 	struct iovec iov[4];
 };
 
+static uint8_t passed[64]; /* bytes that a test only steps over */
+
 static void scatter(struct scattered *s)
 {
 	memcpy(s->a, "abc", 3);
@@ -48,11 +50,11 @@ Test(cursor, takes_all_or_nothing)
 	scatter(&s);
 	struct cursor c = cursor_init(s.iov, 4);
 
-	cr_assert(cursor_skip(&c, 2));
+	cr_assert(cursor_read(&c, passed, 2));
 	cr_assert_not(cursor_read(&c, got, 8));
 	cr_assert_not(cursor_write(&c, "12345678", 8));
-	cr_assert_not(cursor_skip(&c, 8));
-	cr_assert_not(cursor_skip(&c, SIZE_MAX));
+	cr_assert_not(cursor_read(&c, passed, 8));
+	cr_assert_not(cursor_read(&c, passed, SIZE_MAX));
 	cr_assert_str_eq(got, "untouched");
 	cr_assert_eq(memcmp(s.b, "defgh", 5), 0);
 	cr_assert_eq(cursor_left(&c), 7, "a refused step moves nothing");
@@ -67,7 +69,7 @@ Test(cursor, writes_across_segments)
 	scatter(&s);
 	struct cursor c = cursor_init(s.iov, 4);
 
-	cr_assert(cursor_skip(&c, 1));
+	cr_assert(cursor_read(&c, passed, 1));
 	cr_assert(cursor_write(&c, "1234567", 7));
 	cr_assert_eq(memcmp(s.a, "a12", 3), 0);
 	cr_assert_eq(memcmp(s.b, "34567", 5), 0);
@@ -82,7 +84,7 @@ Test(cursor, empty)
 
 	cr_assert_eq(cursor_left(&c), 0);
 	cr_assert(cursor_read(&c, &byte, 0));
-	cr_assert(cursor_skip(&c, 0));
+	cr_assert(cursor_read(&c, passed, 0));
 	cr_assert_not(cursor_read(&c, &byte, 1));
 	cr_assert_eq(cursor_slice(&c, 0, &out, 1), 0);
 	cr_assert_eq(cursor_slice(&c, 1, &out, 1), -1);
@@ -96,7 +98,7 @@ Test(cursor, slices)
 	scatter(&s);
 	struct cursor c = cursor_init(s.iov, 4);
 
-	cr_assert(cursor_skip(&c, 1));
+	cr_assert(cursor_read(&c, passed, 1));
 	cr_assert_eq(cursor_slice(&c, 8, out, 3), 3);
 	cr_assert(out[0].iov_base == s.a + 1 && out[0].iov_len == 2);
 	cr_assert(out[1].iov_base == s.b && out[1].iov_len == 5);
@@ -117,7 +119,7 @@ Test(cursor, slices_in_place)
 	scatter(&s);
 	struct cursor c = cursor_init(s.iov, 4);
 
-	cr_assert(cursor_skip(&c, 4));
+	cr_assert(cursor_read(&c, passed, 4));
 	cr_assert_eq(cursor_slice(&c, 5, s.iov, 4), 2);
 	cr_assert(s.iov[0].iov_base == s.b + 1 && s.iov[0].iov_len == 4);
 	cr_assert(s.iov[1].iov_base == s.c && s.iov[1].iov_len == 1);

@@ -490,20 +490,6 @@ Test(queue, in_flight_bound)
 	cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_OK);
 }
 
-Test(queue, unpop)
-{
-	struct guest_seg seg = { DATA, 4, false };
-	uint16_t head = guest_queue_add(&gq, &seg, 1);
-
-	guest_queue_publish(&gq);
-	for (int i = 0; i < 20; i++) {
-		cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_OK);
-		cr_assert_eq(chain.head, head);
-		virtq_unpop(&q);
-		cr_assert_eq(q.in_flight, 0);
-	}
-}
-
 /* The 16-bit positions run on past 65535, and the ring's slots with them. */
 Test(queue, positions_wrap)
 {
@@ -705,7 +691,9 @@ Test(queue, descriptors_changed_while_they_are_read)
 			sum += chain.iov[s].iov_len;
 		}
 		cr_assert_eq(sum, (uint64_t)chain.out_len + chain.in_len);
-		virtq_unpop(&q);
+		/* Back to where it was, for the next round. */
+		q.next_avail--;
+		q.in_flight--;
 		taken++;
 	}
 	atomic_store(&f.stop, true);
