@@ -6,8 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RELAY_BUFFER 4096 /* at most PIPE_BUF, so that a pipe that polls writable takes it whole \
-			   */
+#define RELAY_BUFFER                                                                \
+	4096 /* at most PIPE_BUF, so that a pipe that polls writable takes it whole \
+	      */
 
 /*
  * One direction of a byte stream: what is read from one descriptor is written to another, through a
