@@ -60,7 +60,7 @@ struct word_shown word_show(const char *s)
 	size_t max = sizeof(shown.text) - sizeof("...");
 	size_t n = 0;
 
-	while (s[n] && n < max) {
+	while (n < max && s[n]) {
 		unsigned char c = (unsigned char)s[n];
 
 		shown.text[n++] = c < 0x20 || c == 0x7f ? '?' : (char)c;

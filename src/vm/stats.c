@@ -23,11 +23,12 @@ uint64_t kvm_stat_read(int vcpu_fd, const char *name)
 		return 0;
 	struct kvm_stats_desc *desc = (void *)buf;
 	for (uint32_t i = 0; i < hdr.num_desc; i++) {
-		if (pread(fd, buf, step, (off_t)(hdr.desc_offset + i * step)) != (ssize_t)step)
+		if (pread(fd, buf, step, (off_t)hdr.desc_offset + (off_t)(i * step)) !=
+		    (ssize_t)step)
 			return 0;
 		if (strcmp(desc->name, name) || desc->size != 1)
 			continue;
-		if (pread(fd, &value, sizeof(value), (off_t)(hdr.data_offset + desc->offset)) !=
+		if (pread(fd, &value, sizeof(value), (off_t)hdr.data_offset + desc->offset) !=
 		    sizeof(value))
 			return 0;
 		return value;
