@@ -52,7 +52,7 @@ struct init {
 };
 
 /* PID 1 has no use for a heap of its own that could fail. */
-static struct init init;
+static struct init init = { .streams = { -1, -1, -1 } };
 
 static uint64_t boot_ns(void)
 {
@@ -93,6 +93,9 @@ static __attribute__((noreturn)) void give_up(int err, const char *sentence)
 	say(sentence);
 	init.exit.kind = KVMBOX_EXIT_NOT_STARTED;
 	init.exit.value = (uint32_t)-err;
+	for (int i = 0; i < STREAMS; i++)
+		if (init.streams[i] >= 0)
+			close(init.streams[i]);
 	mount_finish(&ignored);
 	finish();
 }
