@@ -52,7 +52,7 @@ struct init {
 };
 
 /* PID 1 has no use for a heap of its own that could fail. */
-static struct init init = { .streams = { -1, -1, -1 } };
+static struct init init;
 
 static uint64_t boot_ns(void)
 {
@@ -160,11 +160,9 @@ static void streams_start(void)
 	static const uint32_t ports[STREAMS] = { KVMBOX_PORT_STDIN, KVMBOX_PORT_STDOUT,
 						 KVMBOX_PORT_STDERR };
 
-	for (int i = 0; i < STREAMS; i++) {
-		init.streams[i] = -1;
+	for (int i = 0; i < STREAMS; i++)
 		if (i == STREAM_IN || !init.description.terminal)
 			init.streams[i] = link_start(ports[i]);
-	}
 }
 
 /* A stream that the host does not take is closed to the workload. */
@@ -357,6 +355,8 @@ int main(void)
 				       "it does nothing elsewhere\n");
 		return 1;
 	}
+	for (int i = 0; i < STREAMS; i++)
+		init.streams[i] = -1;
 	init.control.fd = link_start(KVMBOX_PORT_CONTROL);
 	signals_prepare();
 	ret = mount_kernel(&why);

@@ -42,9 +42,9 @@ mkdir "$LAB_OUT"
 	--file "$(command -v mkfs.ext4)" --file /etc/mke2fs.conf -- "$work/cases" "$kvmbox" \
 	>"$work/log" 2>&1 || status=$?
 if [[ $status != 0 ]]; then
-	printf 'not ok lab: the emulated VT-x host ended with status %s\n' "$status"
+	printf 'the emulated VT-x host ended with status %s:\n' "$status"
 	tail -n 20 "$work/log" | sed 's/^/    /'
-	exit 1
+	exit 2
 fi
 
 failed=0
