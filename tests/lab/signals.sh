@@ -52,7 +52,7 @@ case_again() {
 }
 
 has_monitor() {
-	read -r _ <"/proc/$1/task/$1/children"
+	[[ -n $(<"/proc/$1/task/$1/children") ]]
 }
 
 # Before there is a workload to ask, the guest is simply ended.
@@ -68,10 +68,10 @@ case_early() {
 case_timeout() {
 	make_tree tree
 	make_ext4 image 256M tree
-	boot --timeout 25s --rootfs image -- /bin/sh -c 'echo ready; while :; do echo x >>/log; sleep 0.1; done'
+	boot --timeout 30s --rootfs image -- /bin/sh -c 'echo ready; while :; do echo x >>/log; sleep 0.1; done'
 	expect_status 124
 	expect_stdout $'ready\n'
-	expect_sentence 'time limit of 25 s'
+	expect_sentence 'time limit of 30 s'
 	fsck_clean image
 
 	boot --timeout 10ms -- /bin/true
