@@ -46,7 +46,7 @@ need_packages() {
 
 	say "installing ${#missing[@]} missing package(s): ${missing[*]}"
 	# The lists may be absent or older than the mirror: fetch them only once that has shown.
-	if apt-cache show "${missing[@]}" >/dev/null 2>&1 &&
+	if apt-get install -s -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 &&
 		apt_run install -y -q --no-install-recommends "${missing[@]}"; then
 		return 0
 	fi
