@@ -10,6 +10,8 @@
 #define CONFIG_CPUS_MAX   32
 #define CONFIG_DISKS_MAX  12
 #define CONFIG_QUEUES_MAX 16
+#define CONFIG_NETS_MAX   4
+#define CONFIG_PAIRS_MAX  8 /* queue pairs of a network card */
 #define CONFIG_SERIAL_MAX 20 /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
 #define CONFIG_NAME_MAX   63 /* it becomes the guest's host name */
 #define CONFIG_FILE_MAX   (256 * 1024) /* bytes of a config file */
@@ -29,6 +31,21 @@ struct disk_config {
 	unsigned int queues; /* 0: as many as vCPUs, at most 4 */
 };
 
+enum net_mode {
+	NET_TAP,  /* a tap interface that exists */
+	NET_NAT,  /* a tap of our own, behind NAT */
+	NET_USER, /* passt */
+};
+
+struct net_config {
+	enum net_mode mode;
+	char tap[16]; /* IFNAMSIZ; NET_TAP only */
+	bool has_mac;
+	uint8_t mac[6];
+	unsigned int mtu;    /* 0: what the tap has */
+	unsigned int queues; /* pairs; 0: 1 */
+};
+
 /*
  * One micro-VM as the user asked for it: the command line laid over a config file, checked, and not
  * changed any more after that. Strings are owned; NULL or 0 means "not given" where a default needs
@@ -45,6 +62,8 @@ struct boot_config {
 	char *rootfs;    /* directory or image; NULL: the built-in root */
 	struct disk_config disks[CONFIG_DISKS_MAX];
 	size_t ndisks;
+	struct net_config nets[CONFIG_NETS_MAX];
+	size_t nnets;
 	char **argv; /* NULL-terminated; NULL: a shell */
 	char **env;  /* NULL-terminated NAME=VALUE; never NULL after config_finish() */
 	char *workdir;

@@ -2,13 +2,14 @@
 #pragma once
 
 #include "backend/disk.h"
+#include "backend/netport.h"
 #include "boot/boot.h"
 
 #define VM_DISKS_MAX (CONFIG_DISKS_MAX + 1) /* the user's, and the root */
 
 /*
  * A virtual machine as the supervisor hands it over: every name is resolved, every file open. All
- * of it is borrowed, but for the disks, which the machine takes.
+ * of it is borrowed, but for the disks and the network ports, which the machine takes.
  */
 struct vm_spec {
 	int kvm_fd;
@@ -25,6 +26,12 @@ struct vm_spec {
 		unsigned int queues;
 	} disks[VM_DISKS_MAX];
 	unsigned int ndisks;
+	struct {
+		struct netport *port;
+		uint8_t mac[6];
+		uint16_t mtu; /* bytes; 0: the guest is told of none */
+	} nets[CONFIG_NETS_MAX];
+	unsigned int nnets;
 	struct machine_workload workload; /* argv NULL: none, and no agent channel (vsock) */
 	int channel;                      /* SOCK_SEQPACKET to the supervisor */
 	int console;                      /* SOCK_STREAM: the serial port's bytes both ways */
