@@ -191,6 +191,12 @@ struct io_uring_sqe *loop_sqe(struct loop *loop)
 	return sqe;
 }
 
+void loop_reserve(struct loop *loop, unsigned int n)
+{
+	while (io_uring_sq_space_left(&loop->ring) < n)
+		io_uring_submit(&loop->ring);
+}
+
 void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16_t index,
 		     uint32_t generation)
 {

@@ -61,6 +61,11 @@ int loop_add_file(struct loop *loop, int fd);
  * loop_tag(). Never NULL: a full submission queue is submitted first.
  */
 struct io_uring_sqe *loop_sqe(struct loop *loop);
+
+/* Have the next @n entries be submitted together, as linked ones must be. @n is less than entries.
+ */
+void loop_reserve(struct loop *loop, unsigned int n);
+
 void loop_tag(struct io_uring_sqe *sqe, int source, uint8_t op, uint16_t index,
 	      uint32_t generation);
 

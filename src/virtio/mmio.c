@@ -90,7 +90,9 @@ static void signal_config(void *transport)
 	if (atomic_load(&t->dev->broken))
 		atomic_fetch_or(&t->page[VIRTIO_MMIO_STATUS / 4],
 				htole32(VIRTIO_CONFIG_S_NEEDS_RESET));
-	raise_irq(t, VIRTIO_MMIO_INT_CONFIG);
+	/* 2.1.2: a device sends no notification before DRIVER_OK. */
+	if (t->dev->running)
+		raise_irq(t, VIRTIO_MMIO_INT_CONFIG);
 }
 
 static const struct virtio_transport_ops mmio_transport_ops = {

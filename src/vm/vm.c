@@ -25,6 +25,7 @@
 #include "device/blk.h"
 #include "device/cmos.h"
 #include "device/i8042.h"
+#include "device/net.h"
 #include "device/rng.h"
 #include "device/serial.h"
 #include "device/vsock.h"
@@ -457,11 +458,37 @@ static int add_disks(struct vm *vm)
 	return 0;
 }
 
+static int add_nets(struct vm *vm)
+{
+	static const char *const names[CONFIG_NETS_MAX] = { "net0", "net1", "net2", "net3" };
+
+	for (unsigned int i = 0; i < vm->spec->nnets; i++) {
+		struct net_spec net = {
+			.port = vm->spec->nets[i].port,
+			.mtu = vm->spec->nets[i].mtu,
+			.name = names[i],
+		};
+		struct virtio_device *dev;
+
+		memcpy(net.mac, vm->spec->nets[i].mac, sizeof(net.mac));
+		int ret = net_new(vm->loop, &vm->mem, &net, &dev);
+		if (ret)
+			return host_error(vm, ret, "a network card cannot be set up");
+		ret = add_virtio(vm, dev);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 static int add_virtio_devices(struct vm *vm)
 {
 	struct virtio_device *dev;
 	int ret = add_disks(vm);
 
+	if (ret)
+		return ret;
+	ret = add_nets(vm);
 	if (ret)
 		return ret;
 	ret = rng_new(vm->loop, &vm->mem, &dev);
