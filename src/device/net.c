@@ -145,7 +145,7 @@ static unsigned int control_queue(const struct net *n)
 
 static bool is_live(const struct net *n)
 {
-	return n->dev.running && !atomic_load(&n->dev.broken);
+	return atomic_load(&n->dev.running) && !atomic_load(&n->dev.broken);
 }
 
 /* ---- the link ---- */

@@ -100,6 +100,8 @@ static int add_disk(struct launch *l, const struct disk_config *disk, struct err
 		snprintf(l->serials[i], sizeof(l->serials[i]), "kvmbox-%u", i);
 	l->spec.disks[i].serial = l->serials[i];
 	l->spec.disks[i].queues = queues;
+	/* Who asks for a number of queues has cores for them; the default is the guest's ease. */
+	l->spec.disks[i].own_loops = disk->queues > 1;
 	l->spec.ndisks++;
 	return 0;
 }
