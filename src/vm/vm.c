@@ -75,6 +75,7 @@ struct vm {
 	unsigned int nvcpus;
 	struct slot slots[MACHINE_DEVICES_MAX];
 	unsigned int nslots;
+	struct virtio_device *nets[CONFIG_NETS_MAX];
 	struct worker *workers; /* NULL: none */
 	unsigned int nworkers;
 
@@ -267,6 +268,8 @@ static void handle_channel(void *ctx, const struct loop_event *ev)
 		vm_end(vm, VM_END_STOPPED, NULL);
 		return;
 	}
+	if (msg.type == MESSAGE_LINK && msg.value / 2 < vm->spec->nnets)
+		net_set_link(vm->nets[msg.value / 2], msg.value % 2);
 	channel_listen(vm);
 }
 
@@ -523,13 +526,12 @@ static int add_nets(struct vm *vm)
 			.mtu = vm->spec->nets[i].mtu,
 			.name = names[i],
 		};
-		struct virtio_device *dev;
 
 		memcpy(net.mac, vm->spec->nets[i].mac, sizeof(net.mac));
-		int ret = net_new(vm->loop, &vm->mem, &net, &dev);
+		int ret = net_new(vm->loop, &vm->mem, &net, &vm->nets[i]);
 		if (ret)
 			return host_error(vm, ret, "a network card cannot be set up");
-		ret = add_virtio(vm, dev);
+		ret = add_virtio(vm, vm->nets[i]);
 		if (ret)
 			return ret;
 	}
