@@ -82,10 +82,40 @@ void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16
 /* Signal eventfd @file (a fixed file's number), with the next batch; failures are not reported. */
 void loop_signal(struct loop *loop, int file);
 
+/*
+ * Something to be done when a turn is over, that is, when what had completed has been handled.
+ *
+ * At LOOP_TURN_ENDS, what the turn has prepared for others is shown to them, all at once. At
+ * LOOP_SLEEPS, just before the loop waits, whoever does not signal every change is asked to do so
+ * from now on, and looked at for the last time. In between, if the loop has been promised that
+ * there will be more soon, and found that to be true lately, it looks for it for some microseconds
+ * (LOOP_LOOKS), before it goes to sleep.
+ *
+ * The function returns whether there was work, which it has then done. Not in every stage it does
+ * anything.
+ */
+enum loop_stage { LOOP_TURN_ENDS, LOOP_LOOKS, LOOP_SLEEPS };
+
+struct loop_turn {
+	bool (*fn)(void *ctx, enum loop_stage stage);
+	void *ctx;
+	struct loop_turn *next; /* the rest is the loop's */
+	bool listed;
+};
+
+/* Have @turn called, once for the stages of this turn. */
+void loop_at_turn(struct loop *loop, struct loop_turn *turn);
+
+/*
+ * Likewise, with the promise that there will be more to do soon. Returns whether the loop is going
+ * to look for it.
+ */
+bool loop_expect(struct loop *loop, struct loop_turn *turn);
+
 /* Run until loop_stop(). Returns 0, or the negative errno that broke the ring. */
 int loop_run(struct loop *loop);
 
-/* Handle what has completed and submit what is prepared, waiting for at most one completion. */
+/* Submit what is prepared, wait for at least one completion, and handle what has completed. */
 int loop_run_once(struct loop *loop);
 
 /* End loop_run() after the batch under way. Any thread. */
