@@ -169,6 +169,7 @@ static bool note_stage(void *ctx, enum loop_stage stage)
 Test(loop, turns)
 {
 	struct loop_turn turn = { .fn = note_stage, .ctx = &turn };
+	int source = loop_add_source(loop, note_event, &nseen);
 
 	loop_at_turn(loop, &turn);
 	loop_at_turn(loop, &turn);
@@ -185,6 +186,7 @@ Test(loop, turns)
 Test(loop, turns_with_work)
 {
 	struct loop_turn turn = { .fn = note_stage, .ctx = &turn };
+	int source = loop_add_source(loop, note_event, &nseen);
 
 	sleeps_with_work = 100;
 	loop_at_turn(loop, &turn);
