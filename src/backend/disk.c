@@ -80,12 +80,22 @@ static void prep_transfer(const struct disk_queue *q, struct io_uring_sqe *sqe,
 {
 	bool direct = q->disk->direct_fd >= 0 && is_aligned(q->disk, io);
 	int file = direct ? q->direct_file : q->file;
+	bool read = io->op == DISK_READ;
 
-	if (io->op == DISK_READ)
-		io_uring_prep_readv2(sqe, file, io->iov, io->niov, io->offset, 0);
+	/* There is no vector of fixed buffers before Linux 6.15. */
+	int buffer = io->niov == 1 ? loop_buffer(q->loop, io->iov->iov_base, io->iov->iov_len) : -1;
+	if (buffer >= 0 && read)
+		io_uring_prep_read_fixed(sqe, file, io->iov->iov_base,
+					 (unsigned int)io->iov->iov_len, io->offset, buffer);
+	else if (buffer >= 0)
+		io_uring_prep_write_fixed(sqe, file, io->iov->iov_base,
+					  (unsigned int)io->iov->iov_len, io->offset, buffer);
+	else if (read)
+		io_uring_prep_readv(sqe, file, io->iov, io->niov, io->offset);
 	else
-		io_uring_prep_writev2(sqe, file, io->iov, io->niov, io->offset,
-				      io->durable ? RWF_DSYNC : 0);
+		io_uring_prep_writev(sqe, file, io->iov, io->niov, io->offset);
+	if (io->durable && !read)
+		sqe->rw_flags = RWF_DSYNC;
 }
 
 static void submit(struct disk_queue *q, struct disk_io *io)

@@ -9,8 +9,11 @@
 
 #include "base/log.h"
 
-#define SOURCES_MAX 255 /* a source is 8 bits of a tag */
-#define FILES_MAX   512
+#define SOURCES_MAX  255 /* a source is 8 bits of a tag */
+#define FILES_MAX    512
+#define BUFFER_SIZE  (1ull << 30) /* the most that the kernel takes for one */
+#define BUFFERS_MAX  1024
+#define POLL_IDLE_MS 20 /* of a polling kernel thread */
 /*
  * How long a loop looks for what it has been promised, before it sleeps. To sleep and be woken
  * takes some 5 us on an idle machine and ten times that on a busy one, twice in each round of a
@@ -37,7 +40,9 @@ struct loop {
 	} sources[SOURCES_MAX];
 	int nsources;
 	int nfiles;
-	bool enabled; /* it has a thread */
+	bool enabled;    /* it has a thread */
+	uint8_t *memory; /* registered, in buffers of BUFFER_SIZE; NULL: none */
+	size_t memory_size;
 	struct loop_turn *turns;
 	bool expecting;       /* more to do, soon */
 	bool worth_while;     /* to look for it: it came in time when it was last expected */
@@ -100,8 +105,7 @@ static int init_ring(struct io_uring *ring, unsigned int entries)
 	struct io_uring_params p = {
 		.flags = flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_TASKRUN_FLAG,
-		/* More may be in flight than is submitted at once: every disk's queues, every kick.
-		 */
+		/* More may be in flight than is submitted at once: all queues, every kick. */
 		.cq_entries = 16 * entries,
 	};
 	int ret = io_uring_queue_init_params(entries, ring, &p);
@@ -113,6 +117,21 @@ static int init_ring(struct io_uring *ring, unsigned int entries)
 	return ret;
 }
 
+static int init_polled_ring(struct io_uring *ring, unsigned int entries, const struct loop *share)
+{
+	struct io_uring_params p = {
+		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED | IORING_SETUP_SQPOLL,
+		.cq_entries = 16 * entries,
+		.sq_thread_idle = POLL_IDLE_MS,
+	};
+
+	if (share) {
+		p.flags |= IORING_SETUP_ATTACH_WQ;
+		p.wq_fd = (unsigned int)share->ring.ring_fd;
+	}
+	return io_uring_queue_init_params(entries, ring, &p);
+}
+
 static int init_files(struct io_uring *ring)
 {
 	int none[FILES_MAX];
@@ -122,17 +141,11 @@ static int init_files(struct io_uring *ring)
 	return io_uring_register_files(ring, none, FILES_MAX);
 }
 
-int loop_new(struct loop **out, unsigned int entries)
+/* The rest of a loop that has its ring. Takes @loop. */
+static int finish_new(struct loop *loop, struct loop **out)
 {
-	struct loop *loop = calloc(1, sizeof(*loop));
-	int ret;
+	int ret = init_files(&loop->ring);
 
-	if (!loop)
-		return -ENOMEM;
-	ret = init_ring(&loop->ring, entries);
-	if (ret)
-		goto free_loop;
-	ret = init_files(&loop->ring);
 	if (ret)
 		goto exit_ring;
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -158,9 +171,36 @@ close_wake:
 	pthread_cond_destroy(&loop->call_done);
 exit_ring:
 	io_uring_queue_exit(&loop->ring);
-free_loop:
 	free(loop);
 	return ret;
+}
+
+int loop_new(struct loop **out, unsigned int entries)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return -ENOMEM;
+	int ret = init_ring(&loop->ring, entries);
+	if (ret) {
+		free(loop);
+		return ret;
+	}
+	return finish_new(loop, out);
+}
+
+int loop_new_polled(struct loop **out, unsigned int entries, const struct loop *share)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return -ENOMEM;
+	int ret = init_polled_ring(&loop->ring, entries, share);
+	if (ret) {
+		free(loop);
+		return ret;
+	}
+	return finish_new(loop, out);
 }
 
 void loop_free(struct loop *loop)
@@ -203,6 +243,39 @@ static int enable(struct loop *loop)
 				 NULL, 0);
 }
 
+int loop_add_memory(struct loop *loop, void *base, size_t size)
+{
+	struct iovec buffers[BUFFERS_MAX];
+	unsigned int n = 0;
+
+	if (loop->memory)
+		return loop->memory == base && loop->memory_size == size ? 0 : -EBUSY;
+	for (size_t at = 0; at < size; at += BUFFER_SIZE) {
+		size_t left = size - at;
+
+		if (n == BUFFERS_MAX)
+			return -ENOSPC;
+		buffers[n++] = (struct iovec){ (uint8_t *)base + at,
+					       left < BUFFER_SIZE ? left : BUFFER_SIZE };
+	}
+	int ret = io_uring_register_buffers(&loop->ring, buffers, n);
+	if (ret)
+		return ret;
+	loop->memory = base;
+	loop->memory_size = size;
+	return 0;
+}
+
+int loop_buffer(const struct loop *loop, const void *p, size_t len)
+{
+	size_t off = (uintptr_t)p - (uintptr_t)loop->memory;
+
+	if (!loop->memory || !len || off >= loop->memory_size || len > loop->memory_size - off ||
+	    off / BUFFER_SIZE != (off + len - 1) / BUFFER_SIZE)
+		return -1;
+	return (int)(off / BUFFER_SIZE);
+}
+
 struct io_uring_sqe *loop_sqe(struct loop *loop)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
@@ -210,6 +283,7 @@ struct io_uring_sqe *loop_sqe(struct loop *loop)
 	while (!sqe) {
 		enable(loop);
 		io_uring_submit(&loop->ring);
+		io_uring_sqring_wait(&loop->ring);
 		sqe = io_uring_get_sqe(&loop->ring);
 	}
 	return sqe;
@@ -272,10 +346,11 @@ bool loop_expect(struct loop *loop, struct loop_turn *turn)
 	return loop->worth_while;
 }
 
-/* Whether the kernel has completions for us that only io_uring_enter() brings. */
+/* Whether there are completions, be it such that only io_uring_enter() brings. */
 static bool kernel_has_work(const struct loop *loop)
 {
-	return __atomic_load_n(loop->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN;
+	return io_uring_cq_ready(&loop->ring) ||
+	       __atomic_load_n(loop->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN;
 }
 
 /* Look for what is expected until @deadline. Returns whether it, or something else, has come. */

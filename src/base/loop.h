@@ -44,6 +44,13 @@ typedef void loop_handler(void *ctx, const struct loop_event *ev);
  * Returns 0 or negative errno (-ENOSYS or -EPERM where the host forbids io_uring).
  */
 int loop_new(struct loop **out, unsigned int entries);
+/*
+ * Likewise, with a kernel thread that polls for submissions: a core is busy as long as there are
+ * any, and some milliseconds more. @share, which may be NULL, is a loop of this kind whose thread
+ * is to serve this one too, and must live as long.
+ */
+int loop_new_polled(struct loop **out, unsigned int entries, const struct loop *share);
+
 /* The thread that ran it runs it no more. */
 void loop_free(struct loop *loop);
 
@@ -58,6 +65,16 @@ int loop_add_source(struct loop *loop, loop_handler *handler, void *ctx);
  * file's number, for use with IOSQE_FIXED_FILE, or negative errno. The loop does not own @fd.
  */
 int loop_add_file(struct loop *loop, int fd);
+
+/*
+ * Register @size bytes at @base as buffers, once, so that requests need not look their pages up:
+ * loop_buffer() tells which. This pins the memory, all of it, for the life of the loop. Returns 0
+ * or negative errno (-ENOMEM: more than the limit on locked memory).
+ */
+int loop_add_memory(struct loop *loop, void *base, size_t size);
+
+/* The number of the registered buffer that holds the @len bytes at @p, or -1. */
+int loop_buffer(const struct loop *loop, const void *p, size_t len);
 
 /*
  * A free submission entry, tagged; the caller prepares it with io_uring_prep_*() BEFORE calling

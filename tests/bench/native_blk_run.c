@@ -4,7 +4,6 @@
  * time is its time-stamp counter's, whose frequency is measured here.
  */
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +33,7 @@ static double ticks_per_second(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: native_blk_run GUEST IMAGE CMDLINE [QUEUES]\n");
+	fprintf(stderr, "usage: native_blk_run GUEST IMAGE CMDLINE [fixed-buffers|sqpoll]...\n");
 	return 2;
 }
 
@@ -56,6 +55,10 @@ int main(int argc, char **argv)
 	p.cmdline = argv[3];
 	p.disks[p.ndisks++] =
 		(struct payload_disk){ .fd = fd, .size = (uint64_t)st.st_size, .queues = 1 };
+	for (int i = 4; i < argc; i++) {
+		p.disks[0].fixed_buffers |= !strcmp(argv[i], "fixed-buffers");
+		p.disks[0].sqpoll |= !strcmp(argv[i], "sqpoll");
+	}
 	payload_run(&p);
 	const char *line = strstr(p.console, "bench ");
 	if (!line ||
