@@ -4,7 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
 #include <linux/ipv6.h>
 #include <net/if.h>
 #include <stdarg.h>
@@ -17,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/tap.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "supervisor/nft.h"
@@ -209,22 +209,6 @@ static int enable_forwarding(const struct nat_link *link, struct error *err)
 	return 0;
 }
 
-static int make_tap(const char *name, unsigned int queues)
-{
-	AUTO_CLOSE int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-	/* TUN_EXCL: never somebody else's interface. */
-	int flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL |
-		    (queues > 1 ? IFF_MULTI_QUEUE : 0);
-	struct ifreq ifr = { .ifr_flags = (short)flags };
-
-	if (fd < 0)
-		return -errno;
-	memcpy(ifr.ifr_name, name, strlen(name) + 1);
-	if (ioctl(fd, TUNSETIFF, &ifr) || ioctl(fd, TUNSETPERSIST, 1))
-		return -errno;
-	return 0;
-}
-
 /* The guest is not to talk the host into anything: redirects, routers, other addresses. */
 static void harden_tap(const char *name)
 {
@@ -276,15 +260,13 @@ static int start_tap_ipv6(const struct nat_link *link)
 	return fd < 0 || ioctl(fd, SIOCSIFADDR, &ifr) ? -errno : 0;
 }
 
-static int make_wire(const struct nat *nat, unsigned int mtu, unsigned int queues,
-		     struct error *err)
+static int make_wire(struct nat *nat, unsigned int mtu, unsigned int queues, struct error *err)
 {
 	const struct nat_link *link = &nat->link;
-	int ret = make_tap(link->name, queues);
+	int ret = tap_create(link->name, queues, &nat->port, err);
 
 	if (ret)
-		return error_set(err, -ret, "cannot make a tap interface: %s%s", strerror(-ret),
-				 ret == -ENOENT ? " (load the module: modprobe tun)" : "");
+		return ret;
 	harden_tap(link->name);
 	ret = start_tap(link, mtu);
 	if (!ret && link->host6.family)
@@ -366,6 +348,9 @@ static void remove_own(struct nat *nat)
 	struct error err;
 
 	release_ports(nat);
+	if (nat->port)
+		nat->port->ops->free(nat->port);
+	nat->port = NULL;
 	if (nat->state_fd < 0)
 		return;
 	if (remove_network(nat->link.name, &err))

@@ -25,6 +25,7 @@ struct card {
 	const struct publish_config *publish; /* for this card */
 	size_t npublish;
 	struct netport *port;
+	const char *interface; /* of the host that it is attached to; NULL: none */
 	struct machine_net guest;
 	struct ip_list dns;
 };
@@ -61,6 +62,7 @@ static int open_tap(struct card *card, struct error *err)
 
 	if (ret)
 		return ret;
+	card->interface = cfg->tap;
 	ret = interface_mtu(cfg->tap, &mtu);
 	if (ret)
 		return error_set(err, -ret, "cannot read the MTU of the tap %s: %s", cfg->tap,
@@ -103,7 +105,9 @@ static int open_nat(struct nets *nets, struct card *card, struct error *err)
 	add_ip(&card->guest.gateways, &nat->link.host4);
 	add_ip(&card->guest.gateways, &nat->link.host6);
 	card->dns = nat->dns;
-	return tap_open(nat->link.name, queues, &card->port, err);
+	card->interface = nat->link.name;
+	card->port = steal_ptr(nat->port);
+	return 0;
 }
 
 /* ---- user ---- */
@@ -176,6 +180,22 @@ static int open_card(struct nets *nets, struct card *card, struct error *err)
 	}
 }
 
+void nets_init(struct nets *nets)
+{
+	*nets = (struct nets){ .nnats = 0 };
+	link_watch_init(&nets->links);
+}
+
+static int watch_link(struct nets *nets, unsigned int card, const char *interface,
+		      struct error *err)
+{
+	int ret = link_watch_add(&nets->links, card, interface);
+
+	return ret ? error_set(err, -ret, "cannot watch the interface %s: %s", interface,
+			       strerror(-ret))
+		   : 0;
+}
+
 int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *spec,
 	      struct error *err)
 {
@@ -194,6 +214,8 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 
 		if (card.port)
 			enter_card(spec, &card);
+		if (!ret && card.interface)
+			ret = watch_link(nets, (unsigned int)i, card.interface, err);
 		if (ret)
 			return ret;
 	}
@@ -211,4 +233,5 @@ void nets_close(struct nets *nets, struct vm_spec *spec)
 	if (nets->passt)
 		passt_reap();
 	nets->passt = false;
+	link_watch_deinit(&nets->links);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "supervisor/link.h"
 #include "supervisor/nat.h"
 #include "vm/vm.h"
 
@@ -10,7 +11,10 @@ struct nets {
 	struct nat nats[CONFIG_NETS_MAX];
 	size_t nnats;
 	bool passt; /* one was started */
+	struct link_watch links;
 };
+
+void nets_init(struct nets *nets);
 
 /*
  * Open a port for each network card of @cfg, making what it needs on the host, and enter it into

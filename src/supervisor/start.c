@@ -100,6 +100,8 @@ static int add_disk(struct launch *l, const struct disk_config *disk, struct err
 		snprintf(l->serials[i], sizeof(l->serials[i]), "kvmbox-%u", i);
 	l->spec.disks[i].serial = l->serials[i];
 	l->spec.disks[i].queues = queues;
+	/* Who asks for a number of queues has cores for them; the default is the guest's ease. */
+	l->spec.disks[i].own_loops = disk->queues > 1;
 	l->spec.ndisks++;
 	return 0;
 }
@@ -275,6 +277,7 @@ int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal,
 
 	*l = (struct launch){ .monitor = -1, .monitor_fd = -1, .channel = -1, .console = -1 };
 	l->spec.kvm_fd = l->spec.kernel_fd = l->spec.initrd_fd = -1;
+	nets_init(&l->nets);
 	l->spec.cpus = cfg->cpus;
 	l->spec.mem_bytes = cfg->mem_bytes;
 	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
