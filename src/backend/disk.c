@@ -6,6 +6,9 @@
  * without. A request goes straight to the device when its offset, length and memory are aligned as
  * the file asks; any other takes the page cache, which Linux keeps coherent with direct I/O on the
  * same file. A flush covers both, as fdatasync() speaks of the file and not of the descriptor.
+ *
+ * Each queue of the disk has its own loop's numbers for these files, and its own requests in
+ * flight, so that queues on different threads have nothing to share but the file.
  */
 #include "backend/disk.h"
 
@@ -30,18 +33,23 @@
 struct raw_disk {
 	struct disk disk;
 	char *path;
-	int fd;                /* through the page cache */
-	int direct_fd;         /* O_DIRECT, or -1 */
-	uint32_t mem_align;    /* of memory for direct I/O, bytes */
-	uint32_t offset_align; /* of offset and length for direct I/O, bytes */
+	int fd;                    /* through the page cache */
+	int direct_fd;             /* O_DIRECT, or -1 */
+	uint32_t mem_align;        /* of memory for direct I/O, bytes */
+	uint32_t offset_align;     /* of offset and length for direct I/O, bytes */
+	struct disk_queue *queues; /* a list, through next */
+};
 
+struct disk_queue {
+	struct raw_disk *disk;
+	struct disk_queue *next;
 	struct loop *loop;
 	int source;
 	int file; /* fixed files */
 	int direct_file;
-	struct disk_io **slots; /* in flight, by slot */
-	unsigned int nslots;
 	struct ratelimit failures;
+	unsigned int nslots;
+	struct disk_io *slots[]; /* in flight, by slot */
 };
 
 static const char *const op_names[] = {
@@ -67,11 +75,11 @@ static bool is_aligned(const struct raw_disk *d, const struct disk_io *io)
 	return true;
 }
 
-static void prep_transfer(const struct raw_disk *d, struct io_uring_sqe *sqe,
+static void prep_transfer(const struct disk_queue *q, struct io_uring_sqe *sqe,
 			  const struct disk_io *io)
 {
-	bool direct = d->direct_fd >= 0 && is_aligned(d, io);
-	int file = direct ? d->direct_file : d->file;
+	bool direct = q->disk->direct_fd >= 0 && is_aligned(q->disk, io);
+	int file = direct ? q->direct_file : q->file;
 
 	if (io->op == DISK_READ)
 		io_uring_prep_readv2(sqe, file, io->iov, io->niov, io->offset, 0);
@@ -80,31 +88,31 @@ static void prep_transfer(const struct raw_disk *d, struct io_uring_sqe *sqe,
 				      io->durable ? RWF_DSYNC : 0);
 }
 
-static void submit(struct raw_disk *d, struct disk_io *io)
+static void submit(struct disk_queue *q, struct disk_io *io)
 {
-	struct io_uring_sqe *sqe = loop_sqe(d->loop);
+	struct io_uring_sqe *sqe = loop_sqe(q->loop);
 	int mode = FALLOC_FL_KEEP_SIZE;
 
 	switch (io->op) {
 	case DISK_READ:
 	case DISK_WRITE:
-		prep_transfer(d, sqe, io);
+		prep_transfer(q, sqe, io);
 		break;
 	case DISK_FLUSH:
-		io_uring_prep_fsync(sqe, d->file, IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, q->file, IORING_FSYNC_DATASYNC);
 		break;
 	case DISK_DISCARD:
 	case DISK_UNMAP_ZEROES:
-		io_uring_prep_fallocate(sqe, d->file, mode | FALLOC_FL_PUNCH_HOLE,
+		io_uring_prep_fallocate(sqe, q->file, mode | FALLOC_FL_PUNCH_HOLE,
 					(off_t)io->offset, (off_t)io->len);
 		break;
 	case DISK_WRITE_ZEROES:
-		io_uring_prep_fallocate(sqe, d->file, mode | FALLOC_FL_ZERO_RANGE,
+		io_uring_prep_fallocate(sqe, q->file, mode | FALLOC_FL_ZERO_RANGE,
 					(off_t)io->offset, (off_t)io->len);
 		break;
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
-	loop_tag(sqe, d->source, 0, io->slot, 0);
+	loop_tag(sqe, q->source, 0, io->slot, 0);
 }
 
 /* Drop the first @n bytes, which have been transferred, from the request. */
@@ -125,11 +133,11 @@ static void consume(struct disk_io *io, size_t n)
 	}
 }
 
-static void finish(struct raw_disk *d, struct disk_io *io, int result)
+static void finish(struct disk_queue *q, struct disk_io *io, int result)
 {
-	d->slots[io->slot] = NULL;
+	q->slots[io->slot] = NULL;
 	if (result < 0)
-		log_limited(&d->failures, "disk %s: %s at byte %llu failed: %s", d->path,
+		log_limited(&q->failures, "disk %s: %s at byte %llu failed: %s", q->disk->path,
 			    op_names[io->op], (unsigned long long)io->offset, strerror(-result));
 	io->done(io, result);
 }
@@ -141,73 +149,83 @@ static bool changes_range(enum disk_op op)
 
 static void handle_completion(void *ctx, const struct loop_event *ev)
 {
-	struct raw_disk *d = ctx;
-	struct disk_io *io = ev->index < d->nslots ? d->slots[ev->index] : NULL;
+	struct disk_queue *q = ctx;
+	struct disk_io *io = ev->index < q->nslots ? q->slots[ev->index] : NULL;
 
 	if (!io)
 		return;
 	if (ev->res == -EINTR || ev->res == -EAGAIN) {
-		submit(d, io);
+		submit(q, io);
 		return;
 	}
 	if (ev->res == 0 && io->durable && changes_range(io->op)) {
 		/* fallocate() has no durable form: it takes a flush behind it. */
 		io->op = DISK_FLUSH;
-		submit(d, io);
+		submit(q, io);
 		return;
 	}
 	if (ev->res < 0 || (io->op != DISK_READ && io->op != DISK_WRITE)) {
-		finish(d, io, ev->res < 0 ? ev->res : 0);
+		finish(q, io, ev->res < 0 ? ev->res : 0);
 		return;
 	}
 	/* Zero bytes: the file has become shorter than the disk, or its file system is full. */
 	if (ev->res == 0 && io->len) {
-		finish(d, io, io->op == DISK_READ ? -EIO : -ENOSPC);
+		finish(q, io, io->op == DISK_READ ? -EIO : -ENOSPC);
 		return;
 	}
 	consume(io, (size_t)ev->res);
 	if (io->len)
-		submit(d, io);
+		submit(q, io);
 	else
-		finish(d, io, 0);
+		finish(q, io, 0);
 }
 
-static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots)
+static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots,
+		      struct disk_queue **out)
 {
 	struct raw_disk *d = (struct raw_disk *)disk;
+	struct disk_queue *q = calloc(1, sizeof(*q) + nslots * sizeof(q->slots[0]));
 
-	d->slots = calloc(nslots, sizeof(struct disk_io *));
-	if (!d->slots)
+	if (!q)
 		return -ENOMEM;
-	d->nslots = nslots;
-	d->loop = loop;
-	d->source = loop_add_source(loop, handle_completion, d);
-	d->file = loop_add_file(loop, d->fd);
-	d->direct_file = d->direct_fd >= 0 ? loop_add_file(loop, d->direct_fd) : d->file;
-	if (d->source < 0)
-		return d->source;
-	if (d->file < 0)
-		return d->file;
-	return d->direct_file < 0 ? d->direct_file : 0;
+	q->disk = d;
+	q->next = d->queues;
+	d->queues = q;
+	q->nslots = nslots;
+	q->loop = loop;
+	q->source = loop_add_source(loop, handle_completion, q);
+	if (q->source < 0)
+		return q->source;
+	q->file = loop_add_file(loop, d->fd);
+	if (q->file < 0)
+		return q->file;
+	q->direct_file = d->direct_fd >= 0 ? loop_add_file(loop, d->direct_fd) : q->file;
+	if (q->direct_file < 0)
+		return q->direct_file;
+	*out = q;
+	return 0;
 }
 
-static void raw_submit(struct disk *disk, struct disk_io *io)
+static void raw_submit(struct disk_queue *q, struct disk_io *io)
 {
-	struct raw_disk *d = (struct raw_disk *)disk;
-
-	d->slots[io->slot] = io;
-	submit(d, io);
+	q->slots[io->slot] = io;
+	submit(q, io);
 }
 
 static void raw_free(struct disk *disk)
 {
 	struct raw_disk *d = (struct raw_disk *)disk;
 
+	while (d->queues) {
+		struct disk_queue *q = d->queues;
+
+		d->queues = q->next;
+		free(q);
+	}
 	if (d->direct_fd >= 0)
 		close(d->direct_fd);
 	if (d->fd >= 0)
 		close(d->fd);
-	free(d->slots);
 	free(d->path);
 	free(d);
 }

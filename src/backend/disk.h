@@ -25,24 +25,33 @@ enum disk_op {
 struct disk_io {
 	enum disk_op op;   /* consumed by the backend */
 	bool durable;      /* a change: complete only when it survives a power loss */
-	uint16_t slot;     /* the submitter's number for it, unique while in flight */
+	uint16_t slot;     /* the submitter's number for it, unique in its queue while in flight */
 	uint64_t offset;   /* bytes */
 	uint64_t len;      /* bytes; for reads and writes the sum of the segments */
 	struct iovec *iov; /* likewise */
 	unsigned int niov;
-	void (*done)(struct disk_io *io, int result); /* 0 or negative errno; loop thread */
+	/* @result is 0 or negative errno; on the thread that submitted */
+	void (*done)(struct disk_io *io, int result);
 };
 
 struct disk;
 
+/* One way to the disk. What goes another way is not ordered with it, but for flushes. */
+struct disk_queue;
+
 struct disk_ops {
 	/*
-	 * Be served by @loop, with slots below @nslots. Once, before the first submit.
-	 * Returns 0 or negative errno.
+	 * Make a queue that is served by @loop, for slots below @nslots. *@out is the disk's.
+	 * Before the loop runs. Returns 0 or negative errno.
 	 */
-	int (*attach)(struct disk *disk, struct loop *loop, unsigned int nslots);
-	/* Start @io. Range and alignment to block_size were checked by the caller. */
-	void (*submit)(struct disk *disk, struct disk_io *io);
+	int (*attach)(struct disk *disk, struct loop *loop, unsigned int nslots,
+		      struct disk_queue **out);
+	/*
+	 * Start @io. Range and alignment to block_size were checked by the caller. On the thread of
+	 * the queue's loop.
+	 */
+	void (*submit)(struct disk_queue *queue, struct disk_io *io);
+	/* Release the disk and its queues. Their loops have ended. */
 	void (*free)(struct disk *disk);
 };
 

@@ -18,59 +18,69 @@
  */
 #define NETPORT_HEADER    12u
 #define NETPORT_PAIRS_MAX 8u
-/* The longest frame that segmentation offload makes of an IP packet of 64 KiB, VLAN tag included. */
+/* The longest frame that segmentation offload makes of an IP packet of 64 KiB, VLAN tag included.
+ */
 #define NETPORT_FRAME_MAX (65535u + 18u)
 
-/* What the other side may leave to us, or we to it (netport_ops.set_offloads). */
+/* What may be left to whoever takes a frame (netport_ops.set_offloads). */
 enum {
-	NETPORT_CSUM = 1u << 0, /* frames whose checksum is yet to be filled in */
-	NETPORT_TSO4 = 1u << 1, /* TCP segments larger than the MTU: IPv4, */
+	NETPORT_CSUM = 1u << 0, /* filling in the checksum */
+	NETPORT_TSO4 = 1u << 1, /* cutting TCP segments to the MTU: IPv4, */
 	NETPORT_TSO6 = 1u << 2, /* IPv6, */
-	NETPORT_ECN = 1u << 3,  /* with ECN bits set */
-	NETPORT_USO = 1u << 4,  /* UDP datagrams that are to be cut up, IPv4 and IPv6 */
+	NETPORT_ECN = 1u << 3,  /* those with ECN bits */
 };
 
 struct netport_io {
 	const struct iovec *iov; /* stays as it is until done */
 	unsigned int niov;
-	uint16_t slot; /* the submitter's number for it, unique among the pair's sends, or receives */
-	/* Bytes moved, header included, or negative errno. Loop thread, never within the call. */
+	uint16_t slot; /* the submitter's number, unique among the pair's sends, or receives */
+	/*
+	 * Bytes moved, header included, or negative errno: -ECANCELED, or -ENODEV when the other
+	 * end is gone for good. Loop thread, never within the call that began it.
+	 */
 	void (*done)(struct netport_io *io, int result);
 };
 
 struct netport;
 
 struct netport_ops {
-	/*
-	 * Be served by @loop, with slots below @nslots each way in each pair. Once, before anything
-	 * else. Returns 0 or negative errno.
-	 */
-	int (*attach)(struct netport *port, struct loop *loop, unsigned int nslots);
+	/* Be served by @loop. Once, before anything else. Returns 0 or negative errno. */
+	int (*attach)(struct netport *port, struct loop *loop);
 
-	/* Send the frame in @io, of which all is used, through queue @pair. */
+	/*
+	 * Send the frame in @io, all of it, through queue @pair. At most NETPORT_SENDS_MAX of a
+	 * pair are in flight, with slots below that.
+	 */
 	void (*send)(struct netport *port, unsigned int pair, struct netport_io *io);
 
 	/*
-	 * Receive the next frame of queue @pair into @io. Frames fill receives in the order of the
-	 * calls. With @wait it takes as long as it takes; else it is done at once, with -EAGAIN
-	 * when there is no frame.
+	 * Receive the next @n frames of queue @pair, one into each of @ios in this order, however
+	 * long it takes. A frame that is longer than its @io is cut. At most NETPORT_RECEIVES_MAX,
+	 * with slots below that, and none while earlier ones are in flight.
 	 */
-	void (*receive)(struct netport *port, unsigned int pair, struct netport_io *io, bool wait);
+	void (*receive)(struct netport *port, unsigned int pair, struct netport_io *const *ios,
+			unsigned int n);
 
-	/* End the receives that wait: they are done, with -ECANCELED or with a frame after all. */
-	void (*cancel)(struct netport *port);
+	/*
+	 * End what waits in queue @pair: receives, and sends that have not begun. Each is done,
+	 * with -ECANCELED if nothing else.
+	 */
+	void (*cancel)(struct netport *port, unsigned int pair);
 
-	/* Let frames come with what is named in @offloads, and with nothing else. */
+	/* Let received frames come with what is in @offloads (NETPORT_*), and with nothing else. */
 	void (*set_offloads)(struct netport *port, unsigned int offloads);
 
-	/* Use @pairs of the queues from now on. Returns 0 or negative errno. */
+	/* Use the first @pairs queues and no others. Returns 0 or negative errno. */
 	int (*set_pairs)(struct netport *port, unsigned int pairs);
 
 	void (*free)(struct netport *port);
 };
 
+#define NETPORT_SENDS_MAX    64u
+#define NETPORT_RECEIVES_MAX 4u
+
 struct netport {
 	const struct netport_ops *ops;
-	unsigned int pairs;    /* queues that it has, 1 to NETPORT_PAIRS_MAX */
+	unsigned int pairs;    /* queues that it has, 1 to NETPORT_PAIRS_MAX; the first is in use */
 	unsigned int offloads; /* NETPORT_* that it is able to do, both ways */
 };

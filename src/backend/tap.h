@@ -9,3 +9,9 @@
  * Returns 0, or negative errno with the sentence in @err.
  */
 int tap_open(const char *name, unsigned int pairs, struct netport **out, struct error *err);
+
+/*
+ * The same with a tap that is made for it, and goes when the last copy of its descriptors is
+ * closed. -EBUSY: there is an interface @name.
+ */
+int tap_create(const char *name, unsigned int pairs, struct netport **out, struct error *err);

@@ -7,7 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define SOURCES_MAX 64
+#define SOURCES_MAX 255 /* a source is 8 bits of a tag */
 #define FILES_MAX   512
 #define NOBODY      UINT64_MAX /* a tag whose source is past the end of any table */
 
@@ -29,6 +29,7 @@ struct loop {
 	} sources[SOURCES_MAX];
 	int nsources;
 	int nfiles;
+	bool enabled;         /* it has a thread */
 	uint64_t event_count; /* where eventfd reads put a number nobody needs */
 
 	int wake_fd; /* signalled by loop_call() and loop_stop() */
@@ -79,13 +80,14 @@ static void handle_wake(void *ctx, const struct loop_event *ev)
 
 /*
  * One thread submits and reaps, and completions may wait until it asks for them: with these flags
- * the kernel interrupts nobody. Kernels before 6.1 do not know them and do without.
+ * the kernel interrupts nobody. Kernels before 6.1 do not know them and do without. The ring starts
+ * disabled, since the kernel takes the thread that enables it for the one.
  */
 static int init_ring(struct io_uring *ring, unsigned int entries)
 {
+	const unsigned int flags = IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
 	struct io_uring_params p = {
-		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER |
-			 IORING_SETUP_DEFER_TASKRUN,
+		.flags = flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
 		/* More may be in flight than is submitted at once: every disk's queues, every kick.
 		 */
 		.cq_entries = 16 * entries,
@@ -93,8 +95,7 @@ static int init_ring(struct io_uring *ring, unsigned int entries)
 	int ret = io_uring_queue_init_params(entries, ring, &p);
 
 	if (ret == -EINVAL) {
-		p = (struct io_uring_params){ .flags = IORING_SETUP_CQSIZE,
-					      .cq_entries = 16 * entries };
+		p = (struct io_uring_params){ .flags = flags, .cq_entries = 16 * entries };
 		ret = io_uring_queue_init_params(entries, ring, &p);
 	}
 	return ret;
@@ -180,15 +181,32 @@ int loop_add_file(struct loop *loop, int fd)
 	return loop->nfiles++;
 }
 
+/* liburing 2.3 declares io_uring_enable_rings(), and does not export it. */
+static int enable(struct loop *loop)
+{
+	if (loop->enabled)
+		return 0;
+	loop->enabled = true;
+	return io_uring_register((unsigned int)loop->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+				 NULL, 0);
+}
+
 struct io_uring_sqe *loop_sqe(struct loop *loop)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
 
 	while (!sqe) {
+		enable(loop);
 		io_uring_submit(&loop->ring);
 		sqe = io_uring_get_sqe(&loop->ring);
 	}
 	return sqe;
+}
+
+void loop_reserve(struct loop *loop, unsigned int n)
+{
+	while (io_uring_sq_space_left(&loop->ring) < n)
+		io_uring_submit(&loop->ring);
 }
 
 void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16_t index,
@@ -228,8 +246,11 @@ static void dispatch(struct loop *loop, const struct io_uring_cqe *cqe)
 
 int loop_run_once(struct loop *loop)
 {
-	int ret = io_uring_submit_and_wait(&loop->ring, 1);
+	int ret = enable(loop);
 
+	if (ret)
+		return ret;
+	ret = io_uring_submit_and_wait(&loop->ring, 1);
 	if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
 		return ret;
 

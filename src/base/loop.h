@@ -21,7 +21,9 @@
  *
  * Never a pointer: a late completion can then at worst be ignored.
  *
- * All functions but loop_call() and loop_stop() belong to the thread that made the loop.
+ * A loop belongs to the thread that first runs it, and so do all functions but loop_call() and
+ * loop_stop(). Until then one thread, whichever, may set it up: add sources and files, and prepare
+ * submissions.
  */
 struct loop;
 
@@ -42,6 +44,7 @@ typedef void loop_handler(void *ctx, const struct loop_event *ev);
  * Returns 0 or negative errno (-ENOSYS or -EPERM where the host forbids io_uring).
  */
 int loop_new(struct loop **out, unsigned int entries);
+/* The thread that ran it runs it no more. */
 void loop_free(struct loop *loop);
 
 /*
@@ -61,6 +64,11 @@ int loop_add_file(struct loop *loop, int fd);
  * loop_tag(). Never NULL: a full submission queue is submitted first.
  */
 struct io_uring_sqe *loop_sqe(struct loop *loop);
+
+/* Have the next @n entries be submitted together, as linked ones must be. @n is less than entries.
+ */
+void loop_reserve(struct loop *loop, unsigned int n);
+
 void loop_tag(struct io_uring_sqe *sqe, int source, uint8_t op, uint16_t index,
 	      uint32_t generation);
 

@@ -111,5 +111,6 @@ int config_finish(struct boot_config *cfg, struct error *err)
 	if (ret < 0)
 		return ret;
 	cfg->full_system = cfg->initrd || (root && !cfg->argv);
-	return check_conflicts(cfg, root, err);
+	ret = check_conflicts(cfg, root, err);
+	return ret < 0 ? ret : check_nets(cfg, err);
 }

@@ -6,15 +6,21 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/ip.h"
 
-#define CONFIG_CPUS_MAX   32
-#define CONFIG_DISKS_MAX  12
-#define CONFIG_QUEUES_MAX 16
-#define CONFIG_NETS_MAX   4
-#define CONFIG_PAIRS_MAX  8 /* queue pairs of a network card */
-#define CONFIG_SERIAL_MAX 20 /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
-#define CONFIG_NAME_MAX   63 /* it becomes the guest's host name */
-#define CONFIG_FILE_MAX   (256 * 1024) /* bytes of a config file */
+#define CONFIG_CPUS_MAX    32
+#define CONFIG_DISKS_MAX   12
+#define CONFIG_QUEUES_MAX  16
+#define CONFIG_NETS_MAX    4
+#define CONFIG_PAIRS_MAX   8     /* queue pairs of a network card */
+#define CONFIG_MTU_MIN     1280  /* the least that IPv6 takes */
+#define CONFIG_MTU_MAX     65521 /* the most that a tap takes */
+#define CONFIG_IPS_MAX     8     /* addresses of a network card */
+#define CONFIG_DNS_MAX     3     /* what a resolver looks at */
+#define CONFIG_PUBLISH_MAX 64
+#define CONFIG_SERIAL_MAX  20 /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
+#define CONFIG_NAME_MAX    63 /* it becomes the guest's host name */
+#define CONFIG_FILE_MAX    (256 * 1024) /* bytes of a config file */
 
 enum disk_direct {
 	DISK_DIRECT_AUTO, /* O_DIRECT where the file allows */
@@ -44,6 +50,21 @@ struct net_config {
 	uint8_t mac[6];
 	unsigned int mtu;    /* 0: what the tap has */
 	unsigned int queues; /* pairs; 0: 1 */
+	/* What guest/init sets up. NET_TAP only: the other two know it themselves. */
+	struct ip_addr ips[CONFIG_IPS_MAX];
+	size_t nips;
+	struct ip_addr gateways[2]; /* one of each family at most */
+	size_t ngateways;
+	struct ip_addr dns[CONFIG_DNS_MAX];
+	size_t ndns;
+};
+
+/* A port of the host that leads to one of the guest's, on its first NET_NAT or NET_USER. */
+struct publish_config {
+	bool udp;
+	struct ip_addr address; /* of the host; family 0: all it has */
+	uint16_t host_port;
+	uint16_t guest_port;
 };
 
 /*
@@ -64,6 +85,8 @@ struct boot_config {
 	size_t ndisks;
 	struct net_config nets[CONFIG_NETS_MAX];
 	size_t nnets;
+	struct publish_config publish[CONFIG_PUBLISH_MAX];
+	size_t npublish;
 	char **argv; /* NULL-terminated; NULL: a shell */
 	char **env;  /* NULL-terminated NAME=VALUE; never NULL after config_finish() */
 	char *workdir;
@@ -119,3 +142,23 @@ int parse_duration(const char *s, uint64_t *ms);
  * Returns 0, and @disk->path is the caller's to free; or negative errno with a sentence.
  */
 int parse_disk(const char *s, struct disk_config *disk, struct error *err);
+
+/*
+ * tap=NAME[,mac=M][,mtu=N][,queues=N][,ip=ADDR/PREFIX]...[,gw=ADDR]...[,dns=ADDR]..., or
+ * nat[,mac=M][,mtu=N][,queues=N], or user[,mac=M][,mtu=N].
+ * Returns 0; or negative errno with a sentence, and *@net is as it was.
+ */
+int parse_net(const char *s, struct net_config *net, struct error *err);
+
+/*
+ * [ADDR:]HOST:GUEST[/tcp|/udp], an IPv6 address in brackets. @where opens the sentence.
+ * Returns 0; or negative errno with a sentence, and *@publish is as it was.
+ */
+int parse_publish(const char *where, const char *s, struct publish_config *publish,
+		  struct error *err);
+
+/* @publish as the user would write it. */
+struct publish_text {
+	char text[IP_TEXT_MAX + 24];
+};
+struct publish_text publish_show(const struct publish_config *publish);

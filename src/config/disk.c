@@ -10,11 +10,7 @@
 #include "config/set.h"
 #include "config/words.h"
 
-/*
- * Cut the next comma-separated piece off *@rest, in place, with each ",," made one literal comma:
- * the one way to write a path that has a comma in it. NULL at the end.
- */
-static char *next_piece(char **rest)
+char *next_piece(char **rest)
 {
 	char *piece = *rest;
 	char *from = piece;

@@ -38,6 +38,9 @@ struct parse {
 	struct disk_config *disk; /* the drive under way */
 	const char *drive_ids[CONFIG_DISKS_MAX];
 	size_t ndrives;
+	struct net_config *net; /* the network interface under way */
+	const char *net_ids[CONFIG_NETS_MAX];
+	size_t nnets;
 	bool mem_given; /* by one of the two keys there are for it */
 	bool argv_given;
 };
@@ -495,6 +498,159 @@ static int enter_drives(struct parse *p, const struct at *at, struct json_object
 	return enter_array(p, at, value, enter_drive);
 }
 
+/* network-interfaces */
+
+static int enter_net_id(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *id;
+	int ret = get_string(p, at, value, &id);
+
+	if (ret < 0)
+		return ret;
+	if (!*id)
+		return refuse(p, at, "the id is empty");
+	for (size_t i = 0; i < p->nnets; i++) {
+		if (p->net_ids[i] && strcmp(p->net_ids[i], id) == 0)
+			return refuse(p, at, "network-interfaces[%zu] is called \"%s\" already", i,
+				      word_show(id).text);
+	}
+	p->net_ids[p->nnets] = id;
+	return 0;
+}
+
+static int enter_net_mode(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : set_net_mode(p->net, where(p, at).text, s, p->err);
+}
+
+static int enter_net_tap(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : set_net_tap(p->net, where(p, at).text, s, p->err);
+}
+
+static int enter_net_mac(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : set_net_mac(p->net, where(p, at).text, s, p->err);
+}
+
+static int enter_net_mtu(struct parse *p, const struct at *at, struct json_object *value)
+{
+	int64_t n = 0;
+	int ret = get_integer(p, at, value, &n);
+
+	return ret < 0 ? ret : set_net_mtu(p->net, where(p, at).text, n, p->err);
+}
+
+static int enter_net_queues(struct parse *p, const struct at *at, struct json_object *value)
+{
+	int64_t n = 0;
+	int ret = get_integer(p, at, value, &n);
+
+	return ret < 0 ? ret : set_net_queues(p->net, where(p, at).text, n, p->err);
+}
+
+static int enter_net_ip(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : add_net_ip(p->net, where(p, at).text, s, p->err);
+}
+
+static int enter_net_gateway(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : add_net_gateway(p->net, where(p, at).text, s, p->err);
+}
+
+static int enter_net_dns(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : add_net_dns(p->net, where(p, at).text, s, p->err);
+}
+
+static int enter_net_ips(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_net_ip);
+}
+
+static int enter_net_gateways(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_net_gateway);
+}
+
+static int enter_net_dns_list(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_net_dns);
+}
+
+static int enter_net(struct parse *p, const struct at *at, struct json_object *value)
+{
+	static const struct key_spec keys[] = {
+		{ "iface_id", enter_net_id },
+		{ "guest_mac", enter_net_mac },
+		{ "host_dev_name", enter_net_tap },
+		{ "rx_rate_limiter", not_limited },
+		{ "tx_rate_limiter", not_limited },
+		{ "mode", enter_net_mode },
+		{ "mtu", enter_net_mtu },
+		{ "queues", enter_net_queues },
+		{ "ip", enter_net_ips },
+		{ "gw", enter_net_gateways },
+		{ "dns", enter_net_dns_list },
+	};
+	struct net_config net = { .mode = NET_TAP };
+	int ret;
+
+	if (p->nnets == CONFIG_NETS_MAX)
+		return refuse(p, at, "a VM has at most %d network cards", CONFIG_NETS_MAX);
+	p->net = &net;
+	ret = ENTER_OBJECT(p, at, value, keys);
+	if (ret == 0 && net.mode == NET_TAP && !net.tap[0])
+		ret = refuse(p, at, "the key host_dev_name is missing");
+	if (ret == 0 && net.mode != NET_TAP && net.tap[0])
+		ret = refuse(p, at,
+			     "host_dev_name and mode exclude each other; leave out one of the two");
+	if (ret == 0)
+		ret = check_net(&net, where(p, at).text, p->err);
+	if (ret == 0)
+		ret = add_net(p->cfg, where(p, at).text, &net, p->err);
+	p->net = NULL;
+	p->nnets++;
+	return ret;
+}
+
+static int enter_nets(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_net);
+}
+
+static int enter_publish_one(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : add_publish(p->cfg, where(p, at).text, s, p->err);
+}
+
+static int enter_publish(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_publish_one);
+}
+
 /* workload */
 
 static int enter_argv(struct parse *p, const struct at *at, struct json_object *value)
@@ -643,12 +799,12 @@ static int enter_entropy(struct parse *p, const struct at *at, struct json_objec
 static const struct key_spec top_keys[] = {
 	{ "boot-source", enter_boot_source },
 	{ "drives", enter_drives },
+	{ "network-interfaces", enter_nets },
 	{ "machine-config", enter_machine_config },
 	{ "entropy", enter_entropy },
 	{ "logger", not_done },
 	{ "metrics", not_done },
 	{ "mmds-config", not_done },
-	{ "network-interfaces", not_supported },
 	{ "vsock", not_supported },
 	{ "balloon", not_supported },
 	{ "cpu-config", not_supported },
@@ -659,6 +815,7 @@ static const struct key_spec top_keys[] = {
 	{ "workload", enter_workload },
 	{ "rootfs", enter_rootfs },
 	{ "append", enter_append },
+	{ "publish", enter_publish },
 	{ "timeout", enter_timeout },
 };
 

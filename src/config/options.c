@@ -15,6 +15,7 @@
 
 enum option_id {
 	OPTION_HELP = 'h',
+	OPTION_PUBLISH = 'p',
 	OPTION_CPUS = 256,
 	OPTION_MEM,
 	OPTION_NAME,
@@ -23,6 +24,7 @@ enum option_id {
 	OPTION_APPEND,
 	OPTION_ROOTFS,
 	OPTION_DISK,
+	OPTION_NET,
 	OPTION_CONFIG,
 	OPTION_ENV,
 	OPTION_WORKDIR,
@@ -39,6 +41,8 @@ static const struct option options[] = {
 	{ "append", required_argument, NULL, OPTION_APPEND },
 	{ "rootfs", required_argument, NULL, OPTION_ROOTFS },
 	{ "disk", required_argument, NULL, OPTION_DISK },
+	{ "net", required_argument, NULL, OPTION_NET },
+	{ "publish", required_argument, NULL, OPTION_PUBLISH },
 	{ "config", required_argument, NULL, OPTION_CONFIG },
 	{ "env", required_argument, NULL, OPTION_ENV },
 	{ "workdir", required_argument, NULL, OPTION_WORKDIR },
@@ -68,6 +72,15 @@ static const char help[] =
 	"                      attach a raw image or block device; repeatable, in order\n"
 	"  --name NAME         name of the VM and host name in it (default: a random one)\n"
 	"\n"
+	"Its network (default: none):\n"
+	"  --net nat[,OPTION]...      behind the host, by NAT; needs root\n"
+	"  --net user[,OPTION]...     the same with passt, which needs no root\n"
+	"  --net tap=NAME[,OPTION]... on a tap interface that is there\n"
+	"                      OPTION is mac=M, mtu=N or queues=N, and for a tap\n"
+	"                      ip=ADDR/PREFIX, gw=ADDR or dns=ADDR; repeatable\n"
+	"  -p, --publish [ADDR:]HOST:GUEST[/tcp|/udp]\n"
+	"                      forward a port of the host to the guest; repeatable\n"
+	"\n"
 	"The kernel:\n"
 	"  --kernel FILE       boot this vmlinux or bzImage, not kvmbox's own\n"
 	"  --initrd FILE       boot the system in this initrd; there is no CMD then\n"
@@ -86,6 +99,7 @@ static const char help[] =
 	"Examples:\n"
 	"  kvmbox boot -- uname -a\n"
 	"  kvmbox boot --mem 1G --rootfs ./debian -- apt-get --version\n"
+	"  kvmbox boot --net nat -p 8080:80 --rootfs ./web -- /usr/sbin/nginx\n"
 	"  kvmbox boot --config vm_config.json\n"
 	"\n"
 	"More: man kvmbox-boot, man 5 kvmbox-config\n";
@@ -125,7 +139,7 @@ static int next_option(int argc, char **argv, int *id, struct error *err)
 {
 	int index = optind ? optind : 1;
 	/* '+': what follows the first word that is no option is the workload's affair. */
-	int result = getopt_long(argc, argv, "+:h", options, NULL);
+	int result = getopt_long(argc, argv, "+:hp:", options, NULL);
 
 	if (result == '?' || result == ':')
 		return bad_option(result, argv, index, err);
@@ -146,6 +160,14 @@ static int set_cpus_option(struct boot_config *cfg, const char *value, struct er
 		return error_set(err, EINVAL, "--cpus: \"%s\" is not a number from 1 to %d",
 				 word_show(value).text, CONFIG_CPUS_MAX);
 	return set_cpus(cfg, "--cpus", cpus, err);
+}
+
+static int add_net_option(struct boot_config *cfg, const char *value, struct error *err)
+{
+	struct net_config net;
+	int ret = parse_net(value, &net, err);
+
+	return ret < 0 ? ret : add_net(cfg, "--net", &net, err);
 }
 
 static int add_disk_option(struct boot_config *cfg, const char *value, struct error *err)
@@ -205,6 +227,10 @@ static int apply_option(struct boot_config *cfg, int id, const char *value, stru
 		return set_path(&cfg->rootfs, "--rootfs", value, err);
 	case OPTION_DISK:
 		return add_disk_option(cfg, value, err);
+	case OPTION_NET:
+		return add_net_option(cfg, value, err);
+	case OPTION_PUBLISH:
+		return add_publish(cfg, "--publish", value, err);
 	case OPTION_ENV:
 		return add_env_option(cfg, value, err);
 	case OPTION_WORKDIR:

@@ -40,6 +40,33 @@ int set_disk_direct(struct disk_config *disk, const char *where, const char *mod
 		    struct error *err);
 int set_disk_queues(struct disk_config *disk, const char *where, int64_t queues, struct error *err);
 
+/* Add a network card, or a published port. */
+int add_net(struct boot_config *cfg, const char *where, const struct net_config *net,
+	    struct error *err);
+int add_publish(struct boot_config *cfg, const char *where, const char *publish, struct error *err);
+
+/* The values of a network card's options, for both ways to write them. */
+int set_net_mode(struct net_config *net, const char *where, const char *mode, struct error *err);
+int set_net_tap(struct net_config *net, const char *where, const char *name, struct error *err);
+int set_net_mac(struct net_config *net, const char *where, const char *mac, struct error *err);
+int set_net_mtu(struct net_config *net, const char *where, int64_t mtu, struct error *err);
+int set_net_queues(struct net_config *net, const char *where, int64_t queues, struct error *err);
+int add_net_ip(struct net_config *net, const char *where, const char *ip, struct error *err);
+int add_net_gateway(struct net_config *net, const char *where, const char *ip, struct error *err);
+int add_net_dns(struct net_config *net, const char *where, const char *ip, struct error *err);
+
+/* Check what belongs together in @net, once it is complete. */
+int check_net(const struct net_config *net, const char *where, struct error *err);
+
+/* Check the network cards and published ports of @cfg against each other. */
+int check_nets(const struct boot_config *cfg, struct error *err);
+
+/*
+ * Cut the next comma-separated piece off *@rest, in place, with each ",," made one literal comma.
+ * NULL at the end.
+ */
+char *next_piece(char **rest);
+
 /* A decimal integer and nothing else. Returns 0, -EINVAL or -ERANGE. */
 int parse_integer(const char *s, int64_t *value);
 

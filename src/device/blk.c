@@ -4,8 +4,11 @@
  *
  * The life of a request: a chain is popped into a slot; its header is copied out once and checked;
  * the rest of the chain, as host memory, becomes a disk_io; when the disk is done the status byte
- * is written and the chain pushed. There are as many slots as the queues have entries, so what a
- * guest can have in flight is bounded by what it was offered.
+ * is written and the chain pushed. A queue has as many slots as entries, so what a guest can have
+ * in flight is bounded by what it was offered.
+ *
+ * Queues may be served by different threads. All that a request needs is kept by queue, and the
+ * rest does not change while the device runs.
  *
  * Every chain of legal shape gets an answer, be it an error. Only a chain in which no status byte
  * can be placed is a fault.
@@ -20,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "mem/cursor.h"
 
 #define QUEUE_SIZE 256
@@ -29,13 +33,30 @@
 /* Bytes that one discard or write-zeroes may cover. */
 #define RANGE_MAX (1ull << 31)
 
+/* One more than can be in flight: there must be a slot to find out that a queue is empty. */
+#define SLOTS (QUEUE_SIZE + 1)
+
 struct blk_request {
 	struct disk_io io; /* first */
-	struct blk *blk;
-	uint16_t queue;
+	struct blk_queue *queue;
 	uint8_t *status;  /* in guest memory */
 	uint32_t written; /* bytes of the chain's writable part, should it succeed */
 	struct virtq_chain chain;
+};
+
+/* What the thread of a queue's loop has to itself. */
+struct blk_queue {
+	struct blk *blk;
+	struct virtq *virtq;
+	unsigned int index;
+	struct disk_queue *disk;
+	struct blk_request *slots[SLOTS]; /* allocated on first use, reused last-in first-out */
+	uint16_t free_slots[SLOTS];
+	unsigned int nfree;
+	unsigned int in_flight;
+	struct loop_call *stopping;
+	bool signal_wanted;
+	bool popping; /* completions within a kick are signalled once, at its end */
 };
 
 struct blk {
@@ -43,15 +64,7 @@ struct blk {
 	struct disk *disk;
 	struct virtio_blk_config config; /* little endian, constant */
 	char serial[VIRTIO_BLK_ID_BYTES];
-
-	struct blk_request **slots; /* allocated on first use, reused last-in first-out */
-	uint16_t *free_slots;
-	unsigned int nfree;
-	unsigned int nslots;
-	unsigned int in_flight;
-	struct loop_call *stopping;
-	bool signal_wanted[VIRTIO_QUEUES_MAX];
-	bool popping; /* completions within a kick are signalled once, at its end */
+	struct blk_queue queues[];
 };
 
 static bool has_feature(const struct blk *b, unsigned int bit)
@@ -59,54 +72,50 @@ static bool has_feature(const struct blk *b, unsigned int bit)
 	return b->dev.features & 1ull << bit;
 }
 
-static struct blk_request *request_get(struct blk *b)
+static struct blk_request *request_get(struct blk_queue *q)
 {
-	uint16_t slot = b->free_slots[b->nfree - 1];
+	uint16_t slot = q->free_slots[q->nfree - 1];
 
-	if (!b->slots[slot]) {
-		b->slots[slot] = malloc(sizeof(struct blk_request));
-		if (!b->slots[slot])
+	if (!q->slots[slot]) {
+		q->slots[slot] = malloc(sizeof(struct blk_request));
+		if (!q->slots[slot])
 			return NULL;
 	}
-	b->nfree--;
-	b->slots[slot]->io.slot = slot;
-	return b->slots[slot];
+	q->nfree--;
+	q->slots[slot]->io.slot = slot;
+	q->slots[slot]->queue = q;
+	return q->slots[slot];
 }
 
-static void request_put(struct blk *b, struct blk_request *r)
+static void request_put(struct blk_request *r)
 {
-	b->free_slots[b->nfree++] = r->io.slot;
+	r->queue->free_slots[r->queue->nfree++] = r->io.slot;
 }
 
 static void request_answer(struct blk_request *r, uint8_t status)
 {
-	struct blk *b = r->blk;
-	struct virtq *q = &b->dev.queues[r->queue];
+	struct blk_queue *q = r->queue;
 
 	*r->status = status;
 	/* 5.2.6: the status byte is the last of the writable part and always written. */
-	virtq_push(q, r->chain.head, status == VIRTIO_BLK_S_OK ? r->written : 1);
-	request_put(b, r);
-	if (b->popping)
-		b->signal_wanted[r->queue] = true;
+	virtq_push(q->virtq, r->chain.head, status == VIRTIO_BLK_S_OK ? r->written : 1);
+	request_put(r);
+	if (q->popping)
+		q->signal_wanted = true;
 	else
-		virtio_signal(&b->dev, r->queue);
+		virtio_signal(&q->blk->dev, q->index);
 }
 
 static void request_done(struct disk_io *io, int result)
 {
 	struct blk_request *r = (struct blk_request *)io;
-	struct blk *b = r->blk;
+	struct blk_queue *q = r->queue;
 
-	b->in_flight--;
-	if (b->stopping) {
-		request_put(b, r);
-		if (!b->in_flight) {
-			struct loop_call *call = b->stopping;
-
-			b->stopping = NULL;
-			loop_call_done(call);
-		}
+	q->in_flight--;
+	if (q->stopping) {
+		request_put(r);
+		if (!q->in_flight)
+			loop_call_done(steal_ptr(q->stopping));
 		return;
 	}
 	if (!result)
@@ -117,11 +126,13 @@ static void request_done(struct disk_io *io, int result)
 
 static void request_submit(struct blk_request *r)
 {
+	struct blk *b = r->queue->blk;
+
 	/* 5.2.6.2: a driver that cannot flush is owed write-through. */
-	r->io.durable = !has_feature(r->blk, VIRTIO_BLK_F_FLUSH);
+	r->io.durable = !has_feature(b, VIRTIO_BLK_F_FLUSH);
 	r->io.done = request_done;
-	r->blk->in_flight++;
-	r->blk->disk->ops->submit(r->blk->disk, &r->io);
+	r->queue->in_flight++;
+	b->disk->ops->submit(r->queue->disk, &r->io);
 }
 
 /* Whether [@sector, @sector + @len bytes) lies on the disk, in whole logical blocks. */
@@ -139,7 +150,7 @@ static bool range_ok(const struct blk *b, uint64_t sector, uint64_t len)
 static void do_transfer(struct blk_request *r, enum disk_op op, uint64_t sector,
 			struct cursor *data)
 {
-	struct blk *b = r->blk;
+	struct blk *b = r->queue->blk;
 	size_t len = cursor_left(data);
 
 	if ((op == DISK_WRITE && b->disk->read_only) || !range_ok(b, sector, len)) {
@@ -166,7 +177,7 @@ static void do_transfer(struct blk_request *r, enum disk_op op, uint64_t sector,
 
 static void do_range(struct blk_request *r, uint32_t type, struct cursor *data)
 {
-	struct blk *b = r->blk;
+	struct blk *b = r->queue->blk;
 	bool discard = type == VIRTIO_BLK_T_DISCARD;
 	struct virtio_blk_discard_write_zeroes range;
 
@@ -204,11 +215,12 @@ static void do_range(struct blk_request *r, uint32_t type, struct cursor *data)
 
 static void do_get_id(struct blk_request *r, struct cursor *in)
 {
+	const struct blk *b = r->queue->blk;
 	size_t len = cursor_left(in);
 
-	if (len > sizeof(r->blk->serial))
-		len = sizeof(r->blk->serial);
-	cursor_write(in, r->blk->serial, len);
+	if (len > sizeof(b->serial))
+		len = sizeof(b->serial);
+	cursor_write(in, b->serial, len);
 	r->written = (uint32_t)len + 1;
 	request_answer(r, VIRTIO_BLK_S_OK);
 }
@@ -268,44 +280,41 @@ static bool request_start(struct blk_request *r)
 	return true;
 }
 
-/* Take one request off @queue. Returns what virtq_pop() says, or -ENOMEM. */
-static int take_request(struct blk *b, unsigned int queue)
+/* Take one request off @q. Returns what virtq_pop() says, or -ENOMEM. */
+static int take_request(struct blk_queue *q)
 {
-	struct blk_request *r = request_get(b);
+	struct blk_request *r = request_get(q);
 	int ret;
 
 	if (!r)
 		return -ENOMEM;
-	r->blk = b;
-	r->queue = (uint16_t)queue;
-	ret = virtq_pop(&b->dev.queues[queue], &r->chain);
+	ret = virtq_pop(q->virtq, &r->chain);
 	if (ret == VIRTQ_OK && !request_start(r))
 		ret = VIRTQ_FAULT;
 	else if (ret == VIRTQ_OK)
 		return ret;
-	request_put(b, r);
+	request_put(r);
 	return ret;
 }
 
 static void blk_kick(struct virtio_device *dev, unsigned int queue)
 {
-	struct blk *b = (struct blk *)dev;
-	struct virtq *q = &dev->queues[queue];
-	unsigned int budget = q->size;
+	struct blk_queue *q = &((struct blk *)dev)->queues[queue];
+	unsigned int budget = q->virtq->size;
 	int ret = VIRTQ_OK;
 
-	b->popping = true;
-	virtq_suppress_kicks(q);
+	q->popping = true;
+	virtq_suppress_kicks(q->virtq);
 	while (budget && ret == VIRTQ_OK) {
-		ret = take_request(b, queue);
+		ret = take_request(q);
 		if (ret == VIRTQ_OK)
 			budget--;
-		else if (ret == VIRTQ_EMPTY && virtq_want_kicks(q))
+		else if (ret == VIRTQ_EMPTY && virtq_want_kicks(q->virtq))
 			ret = VIRTQ_OK;
 	}
-	b->popping = false;
-	if (b->signal_wanted[queue]) {
-		b->signal_wanted[queue] = false;
+	q->popping = false;
+	if (q->signal_wanted) {
+		q->signal_wanted = false;
 		virtio_signal(dev, queue);
 	}
 	if (ret == VIRTQ_FAULT)
@@ -320,14 +329,13 @@ static void blk_start(struct virtio_device *dev)
 	(void)dev;
 }
 
-static void blk_stop(struct virtio_device *dev, struct loop_call *done)
+static void blk_stop_queue(struct virtio_device *dev, unsigned int queue, struct loop_call *done)
 {
-	struct blk *b = (struct blk *)dev;
+	struct blk_queue *q = &((struct blk *)dev)->queues[queue];
 
-	memset(b->signal_wanted, 0, sizeof(b->signal_wanted));
 	/* The disk may still write to guest memory: the reset is over when it no longer can. */
-	if (b->in_flight)
-		b->stopping = done;
+	if (q->in_flight)
+		q->stopping = done;
 	else
 		loop_call_done(done);
 }
@@ -343,17 +351,16 @@ static void blk_free(struct virtio_device *dev)
 {
 	struct blk *b = (struct blk *)dev;
 
-	for (unsigned int i = 0; b->slots && i < b->nslots; i++)
-		free(b->slots[i]);
-	free(b->slots);
-	free(b->free_slots);
+	for (unsigned int i = 0; i < dev->nqueues; i++)
+		for (unsigned int k = 0; k < SLOTS; k++)
+			free(b->queues[i].slots[k]);
 	b->disk->ops->free(b->disk);
 	free(b);
 }
 
 static const struct virtio_ops blk_ops = {
 	.start = blk_start,
-	.stop = blk_stop,
+	.stop_queue = blk_stop_queue,
 	.kick = blk_kick,
 	.config_read = blk_config_read,
 	.free = blk_free,
@@ -400,49 +407,49 @@ static void fill_config(struct blk *b, unsigned int nqueues)
 	b->dev.features_offered = f;
 }
 
-int blk_new(struct loop *loop, const struct guest_mem *mem, struct disk *disk, unsigned int nqueues,
-	    const char *serial, const char *name, struct virtio_device **out)
+static int init_queue(struct blk *b, unsigned int index)
 {
-	struct blk *b = calloc(1, sizeof(*b));
+	struct blk_queue *q = &b->queues[index];
+
+	q->blk = b;
+	q->virtq = &b->dev.queues[index];
+	q->index = index;
+	for (unsigned int i = SLOTS; i-- > 0;)
+		q->free_slots[q->nfree++] = (uint16_t)i;
+	return b->disk->ops->attach(b->disk, b->dev.queue_loops[index], SLOTS, &q->disk);
+}
+
+int blk_new(struct loop *loop, const struct guest_mem *mem, const struct blk_spec *spec,
+	    struct virtio_device **out)
+{
+	struct blk *b = calloc(1, sizeof(*b) + spec->nqueues * sizeof(b->queues[0]));
 	int ret;
 
 	if (!b)
 		return -ENOMEM;
-	b->disk = disk;
-	/* One more than can be in flight: there must be a slot to find out that a queue is empty.
-	 */
-	b->nslots = nqueues * QUEUE_SIZE + 1;
-	b->slots = calloc(b->nslots, sizeof(struct blk_request *));
-	b->free_slots = calloc(b->nslots, sizeof(uint16_t));
-	if (!b->slots || !b->free_slots) {
-		ret = -ENOMEM;
-		goto fail;
-	}
-	for (unsigned int i = b->nslots; i-- > 0;)
-		b->free_slots[b->nfree++] = (uint16_t)i;
-	memcpy(b->serial, serial, strnlen(serial, sizeof(b->serial)));
+	b->disk = spec->disk;
+	memcpy(b->serial, spec->serial, strnlen(spec->serial, sizeof(b->serial)));
 	b->dev = (struct virtio_device){
 		.ops = &blk_ops,
-		.name = name,
+		.name = spec->name,
 		.id = VIRTIO_ID_BLOCK,
 		.config_size = sizeof(b->config),
-		.nqueues = nqueues,
+		.nqueues = spec->nqueues,
 		.queue_size_max = QUEUE_SIZE,
 		.loop = loop,
 		.mem = mem,
 	};
-	fill_config(b, nqueues);
-	ret = disk->ops->attach(disk, loop, b->nslots);
-	if (!ret)
-		ret = virtio_device_init(&b->dev);
-	if (ret)
-		goto fail;
+	if (spec->queue_loops)
+		memcpy(b->dev.queue_loops, spec->queue_loops,
+		       spec->nqueues * sizeof(b->dev.queue_loops[0]));
+	fill_config(b, spec->nqueues);
+	ret = virtio_device_init(&b->dev);
+	for (unsigned int i = 0; !ret && i < spec->nqueues; i++)
+		ret = init_queue(b, i);
+	if (ret) {
+		free(b);
+		return ret;
+	}
 	*out = &b->dev;
 	return 0;
-
-fail:
-	free(b->slots);
-	free(b->free_slots);
-	free(b);
-	return ret;
 }

@@ -5,23 +5,41 @@
 #include <stdio.h>
 #include <linux/virtio_config.h>
 
+/* One that was under way when the device was reset is at worst a kick too many. */
 static void handle_kick_again(void *ctx, const struct loop_event *ev)
 {
 	struct virtio_device *dev = ctx;
 
-	if (ev->generation != (dev->generation & LOOP_GENERATION_MASK))
-		return;
-	dev->again &= ~(1u << ev->index);
+	dev->again[ev->index] = false;
 	virtio_device_kick(dev, ev->index);
+}
+
+/* The queues that the device's loop serves share a source there. */
+static int add_sources(struct virtio_device *dev)
+{
+	int own = loop_add_source(dev->loop, handle_kick_again, dev);
+
+	if (own < 0)
+		return own;
+	for (unsigned int i = 0; i < dev->nqueues; i++) {
+		dev->sources[i] = own;
+		if (!dev->queue_loops[i])
+			dev->queue_loops[i] = dev->loop;
+		else if (dev->queue_loops[i] != dev->loop)
+			dev->sources[i] =
+				loop_add_source(dev->queue_loops[i], handle_kick_again, dev);
+		if (dev->sources[i] < 0)
+			return dev->sources[i];
+	}
+	return 0;
 }
 
 int virtio_device_init(struct virtio_device *dev)
 {
-	int source = loop_add_source(dev->loop, handle_kick_again, dev);
+	int ret = add_sources(dev);
 
-	if (source < 0)
-		return source;
-	dev->source = source;
+	if (ret)
+		return ret;
 	dev->features_offered |= 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
 				 1ull << VIRTIO_RING_F_EVENT_IDX;
 	for (unsigned int i = 0; i < dev->nqueues; i++) {
@@ -33,14 +51,14 @@ int virtio_device_init(struct virtio_device *dev)
 
 void virtio_kick_again(struct virtio_device *dev, unsigned int queue)
 {
-	if (dev->again & 1u << queue)
+	if (dev->again[queue])
 		return;
-	dev->again |= 1u << queue;
+	dev->again[queue] = true;
 
-	struct io_uring_sqe *sqe = loop_sqe(dev->loop);
+	struct io_uring_sqe *sqe = loop_sqe(dev->queue_loops[queue]);
 
 	io_uring_prep_nop(sqe);
-	loop_tag(sqe, dev->source, 0, (uint16_t)queue, dev->generation);
+	loop_tag(sqe, dev->sources[queue], 0, (uint16_t)queue, 0);
 }
 
 void virtio_signal(struct virtio_device *dev, unsigned int queue)
@@ -66,20 +84,57 @@ void virtio_fault(struct virtio_device *dev, const char *fmt, ...)
 	va_end(ap);
 	log_limited(&dev->faults, "guest error on %s: %s; the device waits for a reset", dev->name,
 		    why);
-	virtio_config_changed(dev);
+	dev->transport_ops->signal_fault(dev->transport);
 }
 
 void virtio_device_start(struct virtio_device *dev)
 {
-	dev->generation++;
-	dev->again = 0;
-	dev->running = true;
 	dev->ops->start(dev);
+	/* Last: the other loops take this for a sign that all the rest is set up. */
+	atomic_store(&dev->running, true);
+}
+
+struct stop_queue {
+	struct virtio_device *dev;
+	unsigned int queue;
+};
+
+static void stop_queue_on_loop(void *ctx, struct loop_call *call)
+{
+	const struct stop_queue *s = ctx;
+
+	s->dev->ops->stop_queue(s->dev, s->queue, call);
+}
+
+static void stop_on_loop(void *ctx, struct loop_call *call)
+{
+	struct virtio_device *dev = ctx;
+
+	dev->ops->stop(dev, call);
+}
+
+/*
+ * A kick that a loop has begun to serve by now is over when that loop comes to the call; one that
+ * it takes up later is dropped. Where a loop has ended, the machine is ending, and its memory
+ * outlives the loop's ring.
+ */
+void virtio_device_stop(struct virtio_device *dev)
+{
+	atomic_store(&dev->running, false);
+	if (!dev->ops->stop_queue) {
+		loop_call(dev->loop, stop_on_loop, dev);
+		return;
+	}
+	for (unsigned int i = 0; i < dev->nqueues; i++) {
+		struct stop_queue s = { dev, i };
+
+		loop_call(dev->queue_loops[i], stop_queue_on_loop, &s);
+	}
 }
 
 void virtio_device_kick(struct virtio_device *dev, unsigned int queue)
 {
-	if (!dev->running || queue >= dev->nqueues || !dev->queues[queue].ready ||
+	if (!atomic_load(&dev->running) || queue >= dev->nqueues || !dev->queues[queue].ready ||
 	    atomic_load(&dev->broken))
 		return;
 	dev->ops->kick(dev, queue);

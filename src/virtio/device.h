@@ -14,7 +14,9 @@
 struct virtio_device;
 
 /*
- * What a device model implements. All of it runs on the loop's thread, so a model needs no lock.
+ * What a device model implements. All of it runs on the thread of the device's loop, so a model
+ * needs no lock. A model that is built to have queues on loops of their own (queue_loops) gets
+ * kick() and stop_queue() on the queue's loop instead, and keeps what they use apart by queue.
  */
 struct virtio_ops {
 	/* The driver set DRIVER_OK: dev->features is final, the queues it wants are ready. */
@@ -25,6 +27,12 @@ struct virtio_ops {
 	 * after @done, which may be called later, when requests in flight have completed.
 	 */
 	void (*stop)(struct virtio_device *dev, struct loop_call *done);
+
+	/*
+	 * The same for @queue alone, on its loop. A model has this one instead of stop() when its
+	 * queues may be on several loops.
+	 */
+	void (*stop_queue)(struct virtio_device *dev, unsigned int queue, struct loop_call *done);
 
 	/* The driver kicked @queue, which is ready. */
 	void (*kick)(struct virtio_device *dev, unsigned int queue);
@@ -45,10 +53,12 @@ struct virtio_ops {
 
 /* How a device reaches its driver, whatever bus it sits on. */
 struct virtio_transport_ops {
-	/* Interrupt for used buffers of @queue. Loop thread. */
+	/* Interrupt for used buffers of @queue. Thread of the queue's loop. */
 	void (*signal_queue)(void *transport, unsigned int queue);
-	/* Interrupt for a change of configuration or NEEDS_RESET. Loop thread. */
+	/* Interrupt for a change of configuration. Thread of the device's loop. */
 	void (*signal_config)(void *transport);
+	/* Show NEEDS_RESET, and interrupt for it. Thread of any of the device's loops. */
+	void (*signal_fault)(void *transport);
 };
 
 /*
@@ -64,20 +74,21 @@ struct virtio_device {
 	uint32_t config_size;
 	unsigned int nqueues;
 	uint16_t queue_size_max;
-	struct loop *loop;
+	struct loop
+		*loop; /* life cycle, configuration, and queues that have no loop of their own */
+	struct loop *queue_loops[VIRTIO_QUEUES_MAX]; /* by queue; the core puts @loop for NULL */
 	const struct guest_mem *mem;
 
 	/* set by the core */
 	struct virtq queues[VIRTIO_QUEUES_MAX];
-	uint64_t features;  /* negotiated */
-	bool running;       /* between start and stop; loop thread */
-	atomic_bool broken; /* a guest fault: DEVICE_NEEDS_RESET is shown until reset */
+	uint64_t features;   /* negotiated */
+	atomic_bool running; /* between start and stop */
+	atomic_bool broken;  /* a guest fault: DEVICE_NEEDS_RESET is shown until reset */
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	struct ratelimit faults;
-	int source;          /* of virtio_kick_again() */
-	uint32_t again;      /* queues with such a kick under way, a bit each */
-	uint32_t generation; /* counts starts, so that a kick from before a reset is dropped */
+	int sources[VIRTIO_QUEUES_MAX]; /* of virtio_kick_again(), on the queue's loop */
+	bool again[VIRTIO_QUEUES_MAX];  /* such a kick is under way; thread of the queue's loop */
 };
 
 /*
@@ -92,23 +103,31 @@ int virtio_device_init(struct virtio_device *dev);
  */
 void virtio_kick_again(struct virtio_device *dev, unsigned int queue);
 
-/* Interrupt the driver for what was pushed to @queue, if it asked for that. Loop thread. */
+/*
+ * Interrupt the driver for what was pushed to @queue, if it asked for that. Thread of the queue's
+ * loop.
+ */
 void virtio_signal(struct virtio_device *dev, unsigned int queue);
 
-/* Tell the driver that the configuration changed. Loop thread. */
+/* Tell the driver that the configuration changed. Thread of the device's loop. */
 void virtio_config_changed(struct virtio_device *dev);
 
 /*
  * The guest broke the rules: @fmt says how. The device stops taking requests, shows
  * DEVICE_NEEDS_RESET (2.1.1) and says so in the log, at a limited rate. Nobody else is harmed.
+ * Thread of any of the device's loops.
  */
 void virtio_fault(struct virtio_device *dev, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /*
- * The core's half of the life cycle, for transports. Both run on the loop's thread.
- * virtio_device_start() enables the queues the driver made ready and starts the model; a queue that
- * cannot be is a fault of the guest.
+ * The core's half of the life cycle, for transports.
+ *
+ * virtio_device_start() starts the model, on the thread of the device's loop.
+ * virtio_device_stop() stops it, and returns when no request in flight can touch guest memory any
+ * more: on a thread that is none of the device's loops, one caller at a time.
+ * virtio_device_kick() passes a kick on, on the thread of the queue's loop.
  */
 void virtio_device_start(struct virtio_device *dev);
+void virtio_device_stop(struct virtio_device *dev);
 void virtio_device_kick(struct virtio_device *dev, unsigned int queue);

@@ -2,11 +2,12 @@
 /*
  * virtio-mmio (virtio 1.3, 4.2).
  *
- * Theory of operation. The registers are the vCPUs' business, the device the loop's. What a driver
- * writes while it sets the device up is staged here under a lock; DRIVER_OK hands it over to the
- * loop, and from then on the set-up registers are deaf until a reset has taken it back. Both
- * transitions wait for the loop: a reset in particular returns only when no request in flight can
- * touch guest memory any more, because drivers on this transport do not poll for that.
+ * Theory of operation. The registers are the vCPUs' business, the device the loop's, or the loops'
+ * where queues have their own. What a driver writes while it sets the device up is staged here
+ * under a lock; DRIVER_OK hands it over to the loop, and from then on the set-up registers are deaf
+ * until a reset has taken it back. Both transitions wait for the loop: a reset in particular
+ * returns only when no request in flight can touch guest memory any more, because drivers on this
+ * transport do not poll for that.
  *
  * A driver that leaves the order of 3.1.1 is not answered (its write has no effect); it can harm
  * only itself.
@@ -17,8 +18,15 @@
  * and half of all accesses are reads. Whoever changes what a register shows also stores it in the
  * page. A guest cannot write there; its stores leave the guest as register writes.
  *
+ * One of these need not come here either: the acknowledgement of a used buffer notification and
+ * nothing else, which every interrupt brings. Whoever wires the transport up may drop it. The bit
+ * then stays in InterruptStatus until it is acknowledged together with another, or a reset; that
+ * is no more than a spurious notification, which drivers have to bear (4.2.3.4), and interrupts are
+ * edges: none is held up by it.
+ *
  * Three words of the page change under two kinds of threads: Status and InterruptStatus, which are
- * therefore only changed by atomic and/or, and ConfigGeneration, which only the loop increments.
+ * therefore only changed by atomic and/or, and ConfigGeneration, which only the device's loop
+ * increments.
  */
 #include "virtio/mmio.h"
 
@@ -28,20 +36,28 @@
 #include <linux/virtio_mmio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define VENDOR_ID 0x4d56424bu /* "KBVM": no registry exists for these */
 #define STATUS_ALL                                                                            \
 	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_FEATURES_OK | \
 	 VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FAILED)
 
-struct virtio_mmio {
-	struct virtio_device *dev;
+/* A loop's numbers for what it serves. */
+struct line {
 	int source;
 	int irq_file;
+};
+
+struct virtio_mmio {
+	struct virtio_device *dev;
+	int irq_fd;
+	struct line line; /* on the device's loop */
+	struct line queue_lines[VIRTIO_QUEUES_MAX];
 	int kick_files[VIRTIO_QUEUES_MAX];
 
 	_Atomic uint32_t *page;     /* what the guest reads, little endian */
-	uint32_t config_generation; /* loop thread */
+	uint32_t config_generation; /* thread of the device's loop */
 
 	pthread_mutex_t lock; /* the rest */
 	uint32_t status;
@@ -59,10 +75,10 @@ static void show(struct virtio_mmio *t, uint32_t off, uint32_t value)
 	atomic_store(&t->page[off / 4], htole32(value));
 }
 
-static void raise_irq(struct virtio_mmio *t, uint32_t why)
+/* To be done before the interrupt is raised. */
+static void show_irq(struct virtio_mmio *t, uint32_t why)
 {
 	atomic_fetch_or(&t->page[VIRTIO_MMIO_INTERRUPT_STATUS / 4], htole32(why));
-	loop_signal(t->dev->loop, t->irq_file);
 }
 
 static void show_config(struct virtio_mmio *t)
@@ -74,8 +90,10 @@ static void show_config(struct virtio_mmio *t)
 
 static void signal_queue(void *transport, unsigned int queue)
 {
-	(void)queue;
-	raise_irq(transport, VIRTIO_MMIO_INT_VRING);
+	struct virtio_mmio *t = transport;
+
+	show_irq(t, VIRTIO_MMIO_INT_VRING);
+	loop_signal(t->dev->queue_loops[queue], t->queue_lines[queue].irq_file);
 }
 
 static void signal_config(void *transport)
@@ -87,16 +105,37 @@ static void signal_config(void *transport)
 	show(t, VIRTIO_MMIO_CONFIG_GENERATION, ++t->config_generation);
 	show_config(t);
 	show(t, VIRTIO_MMIO_CONFIG_GENERATION, ++t->config_generation);
-	if (atomic_load(&t->dev->broken))
-		atomic_fetch_or(&t->page[VIRTIO_MMIO_STATUS / 4],
-				htole32(VIRTIO_CONFIG_S_NEEDS_RESET));
-	raise_irq(t, VIRTIO_MMIO_INT_CONFIG);
+	/* 2.1.2: a device sends no notification before DRIVER_OK. */
+	if (!atomic_load(&t->dev->running))
+		return;
+	show_irq(t, VIRTIO_MMIO_INT_CONFIG);
+	loop_signal(t->dev->loop, t->line.irq_file);
+}
+
+/* Whichever loop finds the fault writes to the eventfd itself: it is rare, and belongs to no ring.
+ */
+static void signal_fault(void *transport)
+{
+	static const uint64_t one = 1;
+	struct virtio_mmio *t = transport;
+
+	atomic_fetch_or(&t->page[VIRTIO_MMIO_STATUS / 4], htole32(VIRTIO_CONFIG_S_NEEDS_RESET));
+	show_irq(t, VIRTIO_MMIO_INT_CONFIG);
+	ssize_t ret = write(t->irq_fd, &one, sizeof(one));
+	(void)ret; /* fails only when the counter is full: then an interrupt is on its way */
 }
 
 static const struct virtio_transport_ops mmio_transport_ops = {
 	.signal_queue = signal_queue,
 	.signal_config = signal_config,
+	.signal_fault = signal_fault,
 };
+
+static void wait_kick(struct virtio_mmio *t, unsigned int queue)
+{
+	loop_wait_event(t->dev->queue_loops[queue], t->kick_files[queue],
+			t->queue_lines[queue].source, OP_KICK, (uint16_t)queue, 0);
+}
 
 static void handle_loop_event(void *ctx, const struct loop_event *ev)
 {
@@ -106,8 +145,7 @@ static void handle_loop_event(void *ctx, const struct loop_event *ev)
 	case OP_KICK:
 		if (ev->res == -ECANCELED || ev->res == -EBADF)
 			return; /* the monitor is ending */
-		loop_wait_event(t->dev->loop, t->kick_files[ev->index], t->source, OP_KICK,
-				ev->index, 0);
+		wait_kick(t, ev->index);
 		virtio_device_kick(t->dev, ev->index);
 		break;
 	}
@@ -119,14 +157,6 @@ static void start_on_loop(void *ctx, struct loop_call *call)
 
 	virtio_device_start(t->dev);
 	loop_call_done(call);
-}
-
-static void stop_on_loop(void *ctx, struct loop_call *call)
-{
-	struct virtio_mmio *t = ctx;
-
-	t->dev->running = false;
-	t->dev->ops->stop(t->dev, call);
 }
 
 /* What the selected queue and the selected half of the features look like. Under the lock. */
@@ -148,7 +178,7 @@ static void reset(struct virtio_mmio *t)
 	struct virtio_device *dev = t->dev;
 
 	if (t->status & VIRTIO_CONFIG_S_DRIVER_OK)
-		loop_call(dev->loop, stop_on_loop, t);
+		virtio_device_stop(dev);
 	for (unsigned int i = 0; i < dev->nqueues; i++)
 		virtq_reset(&dev->queues[i]);
 	dev->features = 0;
@@ -397,6 +427,32 @@ static void show_all(struct virtio_mmio *t)
 	show_config(t);
 }
 
+static int add_line(struct virtio_mmio *t, struct loop *loop, struct line *line)
+{
+	line->source = loop_add_source(loop, handle_loop_event, t);
+	if (line->source < 0)
+		return line->source;
+	line->irq_file = loop_add_file(loop, t->irq_fd);
+	return line->irq_file < 0 ? line->irq_file : 0;
+}
+
+static int add_queue(struct virtio_mmio *t, unsigned int queue, int kick_fd)
+{
+	struct loop *loop = t->dev->queue_loops[queue];
+	int ret = 0;
+
+	t->queue_lines[queue] = t->line;
+	if (loop != t->dev->loop)
+		ret = add_line(t, loop, &t->queue_lines[queue]);
+	if (ret)
+		return ret;
+	t->kick_files[queue] = loop_add_file(loop, kick_fd);
+	if (t->kick_files[queue] < 0)
+		return t->kick_files[queue];
+	wait_kick(t, queue);
+	return 0;
+}
+
 int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd, void *page,
 		    struct virtio_mmio **out)
 {
@@ -407,20 +463,13 @@ int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd, 
 		return -ENOMEM;
 	t->dev = dev;
 	t->page = page;
-	ret = loop_add_source(dev->loop, handle_loop_event, t);
-	if (ret < 0)
-		goto fail;
-	t->source = ret;
-	ret = loop_add_file(dev->loop, irq_fd);
-	if (ret < 0)
-		goto fail;
-	t->irq_file = ret;
-	for (unsigned int i = 0; i < dev->nqueues; i++) {
-		ret = loop_add_file(dev->loop, kick_fds[i]);
-		if (ret < 0)
-			goto fail;
-		t->kick_files[i] = ret;
-		loop_wait_event(dev->loop, ret, t->source, OP_KICK, (uint16_t)i, 0);
+	t->irq_fd = irq_fd;
+	ret = add_line(t, dev->loop, &t->line);
+	for (unsigned int i = 0; !ret && i < dev->nqueues; i++)
+		ret = add_queue(t, i, kick_fds[i]);
+	if (ret) {
+		free(t);
+		return ret;
 	}
 	pthread_mutex_init(&t->lock, NULL);
 	dev->transport_ops = &mmio_transport_ops;
@@ -428,10 +477,6 @@ int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd, 
 	show_all(t);
 	*out = t;
 	return 0;
-
-fail:
-	free(t);
-	return ret;
 }
 
 void virtio_mmio_free(struct virtio_mmio *t)

@@ -21,7 +21,7 @@ struct virtio_mmio;
 int virtio_mmio_new(struct virtio_device *dev, const int *kick_fds, int irq_fd, void *page,
 		    struct virtio_mmio **out);
 
-/* Free the transport and its device. The loop has ended. */
+/* Free the transport and its device. The loops that serve the device have ended. */
 void virtio_mmio_free(struct virtio_mmio *t);
 
 /*
@@ -30,5 +30,5 @@ void virtio_mmio_free(struct virtio_mmio *t);
  */
 void virtio_mmio_write(struct virtio_mmio *t, uint64_t off, const void *data, uint32_t len);
 
-/* Stop the device as a reset by the driver does. Not on the loop's thread. */
+/* Stop the device as a reset by the driver does. Not on a loop's thread. */
 void virtio_mmio_reset(struct virtio_mmio *t);

@@ -186,7 +186,7 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain)
 	return VIRTQ_OK;
 }
 
-void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
+void virtq_stage(struct virtq *q, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *e = &q->used->ring[q->next_used & (q->size - 1)];
 
@@ -194,7 +194,17 @@ void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
 	e->len = htole32(written);
 	q->next_used++;
 	q->in_flight--;
+}
+
+void virtq_publish(struct virtq *q)
+{
 	__atomic_store_n(&q->used->idx, htole16(q->next_used), __ATOMIC_RELEASE);
+}
+
+void virtq_push(struct virtq *q, uint16_t head, uint32_t written)
+{
+	virtq_stage(q, head, written);
+	virtq_publish(q);
 }
 
 bool virtq_needs_signal(struct virtq *q)

@@ -73,6 +73,13 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain);
 /* Give the chain with @head back, @written bytes of its writable part filled. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written);
 
+/*
+ * The same in two steps, for chains that the driver must see together: stage each, then publish all
+ * that was staged.
+ */
+void virtq_stage(struct virtq *q, uint16_t head, uint32_t written);
+void virtq_publish(struct virtq *q);
+
 /* Whether the driver wants an interrupt for what was pushed since this was last asked. */
 bool virtq_needs_signal(struct virtq *q);
 

@@ -14,6 +14,7 @@ enum message_type {
 	MESSAGE_ENDED = 3,   /* the last one; @value: enum vm_end; @text: why, for people */
 	/* supervisor to monitor */
 	MESSAGE_STOP = 64, /* end the VM now */
+	MESSAGE_LINK = 65, /* @value: twice the network card's number, and 1 where its link is up */
 };
 
 /* Why a VM ended. */

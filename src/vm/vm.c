@@ -25,6 +25,7 @@
 #include "device/blk.h"
 #include "device/cmos.h"
 #include "device/i8042.h"
+#include "device/net.h"
 #include "device/rng.h"
 #include "device/serial.h"
 #include "device/vsock.h"
@@ -33,6 +34,7 @@
 #include "vm/irq.h"
 #include "vm/stats.h"
 #include "vm/vcpu.h"
+#include "vm/worker.h"
 
 #define DEVICE_BASE      0xd0000000ull
 #define DEVICE_STRIDE    0x1000ull
@@ -73,6 +75,9 @@ struct vm {
 	unsigned int nvcpus;
 	struct slot slots[MACHINE_DEVICES_MAX];
 	unsigned int nslots;
+	struct virtio_device *nets[CONFIG_NETS_MAX];
+	struct worker *workers; /* NULL: none */
+	unsigned int nworkers;
 
 	struct serial serial;
 	int serial_irq_fd;
@@ -263,6 +268,8 @@ static void handle_channel(void *ctx, const struct loop_event *ev)
 		vm_end(vm, VM_END_STOPPED, NULL);
 		return;
 	}
+	if (msg.type == MESSAGE_LINK && msg.value / 2 < vm->spec->nnets)
+		net_set_link(vm->nets[msg.value / 2], msg.value % 2);
 	channel_listen(vm);
 }
 
@@ -419,6 +426,9 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 		else
 			s->kick_fds[s->nkicks++] = fd;
 	}
+	/* An exit to us for every interrupt, only to take back a bit that no driver looks at. */
+	if (!ret)
+		ret = write_ignore(vm->fd, base + VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
 	if (!ret)
 		ret = virtio_mmio_new(dev, s->kick_fds, s->irq_fd, next_device_page(vm), &s->mmio);
 	vm->nslots++;
@@ -436,6 +446,43 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 	return 0;
 }
 
+static void worker_broken(void *ctx, int error)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "io_uring failed in a disk's thread: %s", strerror(-error));
+	vm_end(ctx, VM_END_ERROR, text);
+}
+
+/* The first queue stays on the device's own loop, so that one queue takes no thread. */
+static int add_workers(struct vm *vm, const char *disk, unsigned int queues, struct loop **loops)
+{
+	for (unsigned int i = 1; i < queues; i++) {
+		struct worker *w = &vm->workers[vm->nworkers];
+		char name[24];
+
+		snprintf(name, sizeof(name), "%.8s-q%u", disk, i);
+		int ret = worker_init(w, name, worker_broken, vm);
+		if (ret)
+			return host_error(vm, ret, "a disk's queue cannot have a thread");
+		vm->nworkers++;
+		loops[i] = w->loop;
+	}
+	return 0;
+}
+
+static int alloc_workers(struct vm *vm)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < vm->spec->ndisks; i++)
+		if (vm->spec->disks[i].own_loops)
+			n += vm->spec->disks[i].queues - 1;
+	if (n)
+		vm->workers = calloc(n, sizeof(vm->workers[0]));
+	return n && !vm->workers ? -ENOMEM : 0;
+}
+
 static int add_disks(struct vm *vm)
 {
 	static const char *const names[VM_DISKS_MAX] = {
@@ -443,14 +490,51 @@ static int add_disks(struct vm *vm)
 		"vdh", "vdi", "vdj", "vdk", "vdl", "vdm",
 	};
 
+	int ret = alloc_workers(vm);
+
+	if (ret)
+		return host_error(vm, ret, "the disks' threads cannot be set up");
 	for (unsigned int i = 0; i < vm->spec->ndisks; i++) {
+		struct loop *loops[CONFIG_QUEUES_MAX] = { NULL };
+		struct blk_spec blk = {
+			.disk = vm->spec->disks[i].disk,
+			.nqueues = vm->spec->disks[i].queues,
+			.serial = vm->spec->disks[i].serial,
+			.name = names[i],
+			.queue_loops = loops,
+		};
 		struct virtio_device *dev;
-		int ret = blk_new(vm->loop, &vm->mem, vm->spec->disks[i].disk,
-				  vm->spec->disks[i].queues, vm->spec->disks[i].serial, names[i],
-				  &dev);
+
+		if (vm->spec->disks[i].own_loops)
+			ret = add_workers(vm, names[i], blk.nqueues, loops);
+		if (ret)
+			return ret;
+		ret = blk_new(vm->loop, &vm->mem, &blk, &dev);
 		if (ret)
 			return host_error(vm, ret, "a disk cannot be set up");
 		ret = add_virtio(vm, dev);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static int add_nets(struct vm *vm)
+{
+	static const char *const names[CONFIG_NETS_MAX] = { "net0", "net1", "net2", "net3" };
+
+	for (unsigned int i = 0; i < vm->spec->nnets; i++) {
+		struct net_spec net = {
+			.port = vm->spec->nets[i].port,
+			.mtu = vm->spec->nets[i].mtu,
+			.name = names[i],
+		};
+
+		memcpy(net.mac, vm->spec->nets[i].mac, sizeof(net.mac));
+		int ret = net_new(vm->loop, &vm->mem, &net, &vm->nets[i]);
+		if (ret)
+			return host_error(vm, ret, "a network card cannot be set up");
+		ret = add_virtio(vm, vm->nets[i]);
 		if (ret)
 			return ret;
 	}
@@ -462,6 +546,9 @@ static int add_virtio_devices(struct vm *vm)
 	struct virtio_device *dev;
 	int ret = add_disks(vm);
 
+	if (ret)
+		return ret;
+	ret = add_nets(vm);
 	if (ret)
 		return ret;
 	ret = rng_new(vm->loop, &vm->mem, &dev);
@@ -545,7 +632,7 @@ static int vm_build(struct vm *vm)
 	return create_vcpus(vm);
 }
 
-/* From here on the guest runs: the loop on this thread, each vCPU on its own. */
+/* From here on the guest runs: the loop on this thread, each worker and each vCPU on its own. */
 static int vm_go(struct vm *vm)
 {
 	struct message msg = { .type = MESSAGE_RUNNING };
@@ -554,6 +641,10 @@ static int vm_go(struct vm *vm)
 	vcpu_init_signal();
 	msg.value = clock_now_ns();
 	channel_send(vm->spec->channel, &msg, -1);
+	for (unsigned int i = 0; i < vm->nworkers && !ret; i++)
+		ret = worker_start(&vm->workers[i]);
+	if (ret)
+		return host_error(vm, ret, "a disk's thread cannot be started");
 	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpus[i]);
 	if (ret)
@@ -562,8 +653,11 @@ static int vm_go(struct vm *vm)
 	return ret ? host_error(vm, ret, "io_uring failed") : 0;
 }
 
+/* The loops first: a vCPU may be waiting for one. */
 static void vm_stop(struct vm *vm, struct vm_stats *stats)
 {
+	for (unsigned int i = 0; i < vm->nworkers; i++)
+		worker_stop(&vm->workers[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		vcpu_stop(&vm->vcpus[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
@@ -577,7 +671,7 @@ static void vm_stop(struct vm *vm, struct vm_stats *stats)
 }
 
 /*
- * The ring goes first: leaving it waits for or cancels what is in flight, and only then may the
+ * The rings go first: leaving one waits for or cancels what is in flight, and only then may the
  * devices and the memory they point into go.
  */
 static void vm_free(struct vm *vm)
@@ -585,6 +679,9 @@ static void vm_free(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		vcpu_deinit(&vm->vcpus[i]);
 	loop_free(vm->loop);
+	for (unsigned int i = 0; i < vm->nworkers; i++)
+		worker_deinit(&vm->workers[i]);
+	free(vm->workers);
 	for (unsigned int i = 0; i < vm->nslots; i++) {
 		struct slot *s = &vm->slots[i];
 

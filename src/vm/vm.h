@@ -24,6 +24,7 @@ struct vm_spec {
 		struct disk *disk;
 		const char *serial;
 		unsigned int queues;
+		bool own_loops; /* each queue but the first gets a loop thread of its own */
 	} disks[VM_DISKS_MAX];
 	unsigned int ndisks;
 	struct {

@@ -69,7 +69,11 @@ static void world_init(void)
 	fake_disk_init(&w.disk, FAKE_BYTES + 100);
 	guest_require(guest_mem_init(&w.mem, GUEST_RAM_MIN) == 0);
 	guest_require(loop_new(&w.loop, 64) == 0);
-	guest_require(blk_new(w.loop, &w.mem, &w.disk.disk, QUEUES, "fuzz", "blk0", &w.dev) == 0);
+	const struct blk_spec spec = {
+		.disk = &w.disk.disk, .nqueues = QUEUES, .serial = "fuzz", .name = "blk0"
+	};
+
+	guest_require(blk_new(w.loop, &w.mem, &spec, &w.dev) == 0);
 	guest_transport_attach(&w.transport, w.dev);
 	guest_clock_init(&w.clock, w.loop);
 }

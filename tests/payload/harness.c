@@ -97,6 +97,7 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 			exit(1);
 		}
 		spec->disks[i].queues = d->queues;
+		spec->disks[i].own_loops = d->own_loops;
 		spec->disks[i].serial = serials[i];
 	}
 	spec->ndisks = p->ndisks;

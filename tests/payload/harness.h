@@ -27,6 +27,7 @@ struct payload_disk {
 	bool read_only;
 	bool buffered; /* no O_DIRECT */
 	unsigned int queues;
+	bool own_loops; /* each queue but the first on a thread of its own */
 };
 
 struct payload {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the blk payload wrote is in the images, and nothing else has changed. */
+/*
+ * What the blk payload wrote is in the images, and nothing else has changed. A second argument,
+ * "loops", gives the queues threads of their own.
+ */
 #include "harness.h"
 
 #define SECTOR 512u
@@ -55,9 +58,9 @@ int main(int argc, char **argv)
 {
 	struct payload p;
 
-	(void)argc;
 	payload_init(&p, argv[1]);
 	payload_add_disk(&p, 8u << 20)->queues = 4;
+	p.disks[0].own_loops = argc > 2;
 	payload_add_disk(&p, 1u << 20)->read_only = true;
 	payload_add_disk(&p, (1u << 20) + 300)->buffered = true;
 	payload_add_disk(&p, 1u << 20);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Payloads that mean harm: the monitor survives, says what it saw at a limited rate, and nothing on
- * the disk changes. A second argument is the guest's memory in MiB.
+ * the disk changes. A second argument is the guest's memory in MiB; a third, "loops", gives the
+ * disk's queues threads of their own.
  */
 #include <stdlib.h>
 
@@ -20,6 +21,7 @@ int main(int argc, char **argv)
 	p.cpus = 2;
 	p.workload = true;
 	payload_add_disk(&p, 8u << 20)->queues = 2;
+	p.disks[0].own_loops = argc > 3;
 	payload_run(&p);
 	payload_expect_end(&p, VM_END_RESET);
 	payload_expect_log(&p, "the device waits for a reset");

@@ -10,7 +10,8 @@
 #include "guest_driver.h"
 
 #define FAKE_BYTES (1u << 20) /* there are contents for so much of it */
-#define FAKE_SLOTS 1100
+#define FAKE_SLOTS 260
+#define FAKE_HELD  1100
 
 struct fake_seen {
 	enum disk_op op;
@@ -20,6 +21,16 @@ struct fake_seen {
 	unsigned int niov;
 };
 
+#define FAKE_QUEUES 16
+
+struct fake_disk;
+
+struct disk_queue {
+	struct fake_disk *disk;
+	unsigned int nslots;
+	struct disk_io *slots[FAKE_SLOTS]; /* in flight, by slot */
+};
+
 struct fake_disk {
 	struct disk disk; /* first */
 	uint8_t *data;
@@ -27,9 +38,10 @@ struct fake_disk {
 	int result; /* of what completes at once */
 	void (*on_submit)(void);
 
-	unsigned int nslots;
-	struct disk_io *slots[FAKE_SLOTS]; /* in flight, by slot */
-	struct disk_io *held[FAKE_SLOTS];
+	struct disk_queue queues[FAKE_QUEUES];
+	unsigned int nqueues;
+	struct disk_io *held[FAKE_HELD];
+	struct disk_queue *held_at[FAKE_HELD];
 	unsigned int nheld;
 	unsigned int submitted;
 	struct fake_seen last;
@@ -52,47 +64,53 @@ static inline void fake_disk_transfer(struct fake_disk *f, struct disk_io *io)
 	}
 }
 
-static inline void fake_disk_complete(struct fake_disk *f, struct disk_io *io, int result)
+static inline void fake_disk_complete(struct disk_queue *q, struct disk_io *io, int result)
 {
-	guest_require(f->slots[io->slot] == io);
-	f->slots[io->slot] = NULL;
+	guest_require(q->slots[io->slot] == io);
+	q->slots[io->slot] = NULL;
 	if (!result)
-		fake_disk_transfer(f, io);
+		fake_disk_transfer(q->disk, io);
 	io->done(io, result);
 }
 
-static inline int fake_disk_attach(struct disk *disk, struct loop *loop, unsigned int nslots)
+static inline int fake_disk_attach(struct disk *disk, struct loop *loop, unsigned int nslots,
+				   struct disk_queue **out)
 {
 	struct fake_disk *f = (struct fake_disk *)disk;
 
 	(void)loop;
-	guest_require(nslots <= FAKE_SLOTS);
-	f->nslots = nslots;
+	guest_require(nslots <= FAKE_SLOTS && f->nqueues < FAKE_QUEUES);
+	*out = &f->queues[f->nqueues++];
+	(*out)->disk = f;
+	(*out)->nslots = nslots;
 	return 0;
 }
 
 /* What backend/disk.h promises a backend is checked here. */
-static inline void fake_disk_submit(struct disk *disk, struct disk_io *io)
+static inline void fake_disk_submit(struct disk_queue *q, struct disk_io *io)
 {
-	struct fake_disk *f = (struct fake_disk *)disk;
+	struct fake_disk *f = q->disk;
+	const struct disk *disk = &f->disk;
 	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < io->niov; i++)
 		sum += io->iov[i].iov_len;
-	guest_require(io->slot < f->nslots && !f->slots[io->slot]);
+	guest_require(io->slot < q->nslots && !q->slots[io->slot]);
 	guest_require(io->op == DISK_READ || io->op == DISK_WRITE ? sum == io->len : !io->niov);
 	guest_require(io->offset <= disk->capacity && io->len <= disk->capacity - io->offset);
 	guest_require((io->offset | io->len) % disk->block_size == 0);
 	guest_require(!disk->read_only || io->op == DISK_READ || io->op == DISK_FLUSH);
-	f->slots[io->slot] = io;
+	q->slots[io->slot] = io;
 	f->submitted++;
 	f->last = (struct fake_seen){ io->op, io->durable, io->offset, io->len, io->niov };
 	if (f->on_submit)
 		f->on_submit();
-	if (f->hold)
+	if (f->hold) {
+		f->held_at[f->nheld] = q;
 		f->held[f->nheld++] = io;
-	else
-		fake_disk_complete(f, io, f->result);
+	} else {
+		fake_disk_complete(q, io, f->result);
+	}
 }
 
 static inline void fake_disk_free(struct disk *disk)
@@ -107,8 +125,10 @@ static inline void fake_disk_free(struct disk *disk)
 /* Complete the last @n of the held requests, the last one first. */
 static inline void fake_disk_release(struct fake_disk *f, unsigned int n, int result)
 {
-	while (n-- && f->nheld)
-		fake_disk_complete(f, f->held[--f->nheld], result);
+	while (n-- && f->nheld) {
+		f->nheld--;
+		fake_disk_complete(f->held_at[f->nheld], f->held[f->nheld], result);
+	}
 }
 
 static inline void fake_disk_init(struct fake_disk *f, uint64_t capacity)

@@ -197,6 +197,7 @@ static inline void guest_transport_attach(struct guest_transport *t, struct virt
 	static const struct virtio_transport_ops ops = {
 		.signal_queue = guest_signal_queue,
 		.signal_config = guest_signal_config,
+		.signal_fault = guest_signal_config,
 	};
 
 	*t = (struct guest_transport){ 0 };
@@ -207,7 +208,8 @@ static inline void guest_transport_attach(struct guest_transport *t, struct virt
 /* Loop calls come from another thread than the loop's; this one makes ours. */
 struct guest_reset {
 	struct virtio_device *dev;
-	bool finished; /* the test's thread only */
+	unsigned int queue; /* being stopped */
+	bool finished;      /* the test's thread only */
 };
 
 static inline void guest_reset_stop(void *ctx, struct loop_call *call)
@@ -215,7 +217,10 @@ static inline void guest_reset_stop(void *ctx, struct loop_call *call)
 	struct guest_reset *r = ctx;
 
 	r->dev->running = false;
-	r->dev->ops->stop(r->dev, call);
+	if (r->dev->ops->stop_queue)
+		r->dev->ops->stop_queue(r->dev, r->queue, call);
+	else
+		r->dev->ops->stop(r->dev, call);
 }
 
 static inline void guest_reset_finish(void *ctx, struct loop_call *call)
@@ -228,7 +233,9 @@ static inline void *guest_reset_thread(void *arg)
 {
 	struct guest_reset *r = arg;
 
-	guest_require(loop_call(r->dev->loop, guest_reset_stop, r) == 0);
+	do
+		guest_require(loop_call(r->dev->loop, guest_reset_stop, r) == 0);
+	while (r->dev->ops->stop_queue && ++r->queue < r->dev->nqueues);
 	guest_require(loop_call(r->dev->loop, guest_reset_finish, r) == 0);
 	return NULL;
 }

@@ -4,43 +4,51 @@
 /* A loop on a thread of its own, for tests that stand where a vCPU does. */
 
 #include <poll.h>
-#include <semaphore.h>
 
 #include "guest_driver.h"
 
 struct loop_thread {
 	struct loop *loop;
-	void (*setup)(struct loop *loop); /* on that thread, before the loop runs */
 	pthread_t thread;
-	sem_t ready;
 };
 
 static inline void *loop_thread_main(void *arg)
 {
 	struct loop_thread *t = arg;
 
-	guest_require(loop_new(&t->loop, 64) == 0);
-	t->setup(t->loop);
-	sem_post(&t->ready);
 	guest_require(loop_run(t->loop) == 0);
-	loop_free(t->loop);
 	return NULL;
 }
 
-/* Returns when @setup has. */
+/* Make the loop, to be set up here; then run it there. */
+static inline void loop_thread_init(struct loop_thread *t)
+{
+	guest_require(loop_new(&t->loop, 64) == 0);
+}
+
+static inline void loop_thread_run(struct loop_thread *t)
+{
+	guest_require(pthread_create(&t->thread, NULL, loop_thread_main, t) == 0);
+}
+
+/* Both, with what @setup does to the loop in between. */
 static inline void loop_thread_start(struct loop_thread *t, void (*setup)(struct loop *loop))
 {
-	t->setup = setup;
-	sem_init(&t->ready, 0, 0);
-	guest_require(pthread_create(&t->thread, NULL, loop_thread_main, t) == 0);
-	sem_wait(&t->ready);
+	loop_thread_init(t);
+	setup(t->loop);
+	loop_thread_run(t);
+}
+
+static inline void loop_thread_end(struct loop_thread *t)
+{
+	loop_stop(t->loop);
+	pthread_join(t->thread, NULL);
 }
 
 static inline void loop_thread_stop(struct loop_thread *t)
 {
-	loop_stop(t->loop);
-	pthread_join(t->thread, NULL);
-	sem_destroy(&t->ready);
+	loop_thread_end(t);
+	loop_free(t->loop);
 }
 
 static inline void loop_thread_noop(void *ctx, struct loop_call *call)

@@ -24,6 +24,7 @@ static struct {
 	char path[80];
 	struct loop *loop;
 	struct disk *disk;
+	struct disk_queue *queue;
 } w;
 
 static void setup(void)
@@ -98,7 +99,7 @@ static void disk_up(enum disk_direct direct, bool read_only)
 {
 	disk_just_open(direct, read_only);
 	cr_assert_eq(loop_new(&w.loop, 8), 0);
-	cr_assert_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS), 0);
+	cr_assert_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS, &w.queue), 0);
 }
 
 struct job {
@@ -127,7 +128,7 @@ static void job_start(struct job *j, uint16_t slot, enum disk_op op, uint64_t of
 				   .done = job_done } };
 	for (unsigned int i = 0; i < niov; i++)
 		j->io.len += iov[i].iov_len;
-	w.disk->ops->submit(w.disk, &j->io);
+	w.disk->ops->submit(w.queue, &j->io);
 }
 
 static void job_wait(const struct job *j)
@@ -154,7 +155,7 @@ static int change(enum disk_op op, bool durable, uint64_t offset, uint64_t len)
 				 .len = len,
 				 .done = job_done } };
 
-	w.disk->ops->submit(w.disk, &j.io);
+	w.disk->ops->submit(w.queue, &j.io);
 	job_wait(&j);
 	return j.result;
 }
@@ -379,7 +380,7 @@ Test(disk, durable)
 	make_file(MIB);
 	disk_up(DISK_DIRECT_AUTO, false);
 	memset(buf, 9, 4096);
-	w.disk->ops->submit(w.disk, &j.io);
+	w.disk->ops->submit(w.queue, &j.io);
 	job_wait(&j);
 	cr_assert_eq(j.result, 0);
 	cr_assert_eq(transfer(DISK_READ, 0, buf, 512), 0);

@@ -152,20 +152,13 @@ Test(loop, signals_that_fail)
 /* ---- calls ---- */
 
 static struct loop_thread thread;
-static pthread_t loop_thread_id;
 static unsigned int called;
 static struct loop_call *kept[8];
 static unsigned int nkept;
 
-static void note_thread(struct loop *l)
-{
-	(void)l;
-	loop_thread_id = pthread_self();
-}
-
 static void count_call(void *ctx, struct loop_call *call)
 {
-	guest_require(pthread_equal(pthread_self(), loop_thread_id));
+	guest_require(pthread_equal(pthread_self(), thread.thread));
 	*(unsigned int *)ctx += 1;
 	loop_call_done(call);
 }
@@ -188,7 +181,8 @@ Test(loop_call, from_many_threads)
 {
 	pthread_t callers[4];
 
-	loop_thread_start(&thread, note_thread);
+	loop_thread_init(&thread);
+	loop_thread_run(&thread);
 	for (int i = 0; i < 4; i++)
 		cr_assert_eq(pthread_create(&callers[i], NULL, call_many, NULL), 0);
 	for (int i = 0; i < 4; i++)
@@ -233,7 +227,8 @@ Test(loop_call, finished_later)
 {
 	pthread_t callers[4];
 
-	loop_thread_start(&thread, note_thread);
+	loop_thread_init(&thread);
+	loop_thread_run(&thread);
 	for (int i = 0; i < 4; i++) {
 		results[i] = 1;
 		cr_assert_eq(pthread_create(&callers[i], NULL, call_kept, &results[i]), 0);
@@ -250,26 +245,13 @@ Test(loop_call, finished_later)
 	loop_thread_stop(&thread);
 }
 
-/* The loop of the next test is freed by the test, so that there is one to be called. */
-static void *run_bare_loop(void *arg)
-{
-	struct loop_thread *t = arg;
-
-	guest_require(loop_new(&t->loop, 8) == 0);
-	loop_thread_id = pthread_self();
-	sem_post(&t->ready);
-	guest_require(loop_run(t->loop) == 0);
-	return NULL;
-}
-
 /* Whoever waits when the loop ends is let go, and whoever comes later does not wait at all. */
 Test(loop_call, canceled_by_the_end)
 {
 	pthread_t caller;
 
-	sem_init(&thread.ready, 0, 0);
-	cr_assert_eq(pthread_create(&thread.thread, NULL, run_bare_loop, &thread), 0);
-	sem_wait(&thread.ready);
+	loop_thread_init(&thread);
+	loop_thread_run(&thread);
 	results[0] = 1;
 	cr_assert_eq(pthread_create(&caller, NULL, call_kept, &results[0]), 0);
 	wait_for_kept(1);

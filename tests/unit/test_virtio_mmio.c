@@ -4,6 +4,7 @@
 #include <criterion/criterion.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
+#include <semaphore.h>
 #include <stdalign.h>
 #include <sys/eventfd.h>
 
@@ -24,9 +25,12 @@ static struct toy {
 	struct virtio_device dev;
 	unsigned int starts;
 	unsigned int stops;
+	unsigned int queue_stops[QUEUES];
 	unsigned int kicks[QUEUES];
+	pthread_t kicked_on[QUEUES];
 	uint64_t features_at_start;
 	bool hold_stop;
+	unsigned int hold_queue;
 	struct loop_call *held;
 	sem_t holding;
 	uint8_t config[CONFIG_SIZE];
@@ -34,6 +38,8 @@ static struct toy {
 } toy;
 
 static struct loop_thread thread;
+static struct loop_thread thread1; /* of queue 1, where it has its own */
+static bool two_loops;
 static struct virtio_mmio *t;
 static alignas(4096) uint8_t page[VIRTIO_MMIO_BYTES]; /* what the guest reads */
 static struct guest_mem mem;
@@ -59,12 +65,26 @@ static void toy_stop(struct virtio_device *dev, struct loop_call *done)
 	sem_post(&toy.holding);
 }
 
+static void toy_stop_queue(struct virtio_device *dev, unsigned int queue, struct loop_call *done)
+{
+	(void)dev;
+	guest_require(!atomic_load(&toy.dev.running));
+	toy.queue_stops[queue]++;
+	if (!toy.hold_stop || queue != toy.hold_queue) {
+		loop_call_done(done);
+		return;
+	}
+	toy.held = done;
+	sem_post(&toy.holding);
+}
+
 static void toy_kick(struct virtio_device *dev, unsigned int queue)
 {
 	struct virtq_chain chain;
 	int ret;
 
 	toy.kicks[queue]++;
+	toy.kicked_on[queue] = pthread_self();
 	while ((ret = virtq_pop(&dev->queues[queue], &chain)) == VIRTQ_OK)
 		virtq_push(&dev->queues[queue], chain.head, chain.in_len);
 	virtio_signal(dev, queue);
@@ -111,6 +131,7 @@ static void make_device(struct loop *loop)
 		.nqueues = QUEUES,
 		.queue_size_max = QUEUE_MAX,
 		.loop = loop,
+		.queue_loops = { NULL, two_loops ? thread1.loop : NULL },
 		.mem = &mem,
 	};
 	guest_require(virtio_device_init(&toy.dev) == 0);
@@ -128,6 +149,8 @@ static void setup(void)
 	for (unsigned int i = 0; i < CONFIG_SIZE; i++)
 		toy.config[i] = (uint8_t)(0x80 + i);
 	toy_ops.config_write = config_writable ? toy_config_write : NULL;
+	toy_ops.stop = two_loops ? NULL : toy_stop;
+	toy_ops.stop_queue = two_loops ? toy_stop_queue : NULL;
 	loop_thread_start(&thread, make_device);
 }
 
@@ -137,10 +160,20 @@ static void setup_writable(void)
 	setup();
 }
 
+static void setup_two_loops(void)
+{
+	two_loops = true;
+	loop_thread_init(&thread1);
+	setup();
+	loop_thread_run(&thread1);
+}
+
 static void teardown(void)
 {
 	virtio_mmio_reset(t);
 	loop_thread_stop(&thread);
+	if (two_loops)
+		loop_thread_stop(&thread1);
 	virtio_mmio_free(t);
 	cr_assert(toy.freed);
 	for (unsigned int i = 0; i < QUEUES; i++)
@@ -150,6 +183,7 @@ static void teardown(void)
 }
 
 TestSuite(mmio, .init = setup, .fini = teardown, .timeout = 60);
+TestSuite(mmio_loops, .init = setup_two_loops, .fini = teardown, .timeout = 60);
 TestSuite(mmio_writable, .init = setup_writable, .fini = teardown, .timeout = 60);
 
 /* ---- the driver's side ---- */
@@ -619,8 +653,6 @@ Test(mmio, interrupts_by_event_index)
 
 Test(mmio, fault)
 {
-	uint32_t generation = get(VIRTIO_MMIO_CONFIG_GENERATION);
-
 	bring_up();
 	guest_queue_offer(&gq[0], 0xffff);
 	guest_queue_publish(&gq[0]);
@@ -629,7 +661,6 @@ Test(mmio, fault)
 	cr_assert_eq(get(VIRTIO_MMIO_STATUS),
 		     ALL_SET_UP | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET);
 	cr_assert_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
-	cr_assert_neq(get(VIRTIO_MMIO_CONFIG_GENERATION), generation);
 	/* It takes no requests, and cannot be talked out of it. */
 	send_one(&gq[1], 1);
 	loop_thread_settle(&thread);
@@ -743,6 +774,110 @@ Test(mmio, two_drivers)
 	event_take(irq_fd);
 	bring_up();
 	expect_served(0);
+}
+
+/* ---- queues on loops of their own ---- */
+
+Test(mmio_loops, life_cycle)
+{
+	for (unsigned int i = 1; i <= 20; i++) {
+		bring_up();
+		expect_served(0);
+		expect_served(1);
+		loop_thread_settle(&thread);
+		loop_thread_settle(&thread1);
+		cr_assert(pthread_equal(toy.kicked_on[0], thread.thread));
+		cr_assert(pthread_equal(toy.kicked_on[1], thread1.thread));
+		set(VIRTIO_MMIO_STATUS, 0);
+		cr_assert(toy.queue_stops[0] == i && toy.queue_stops[1] == i);
+	}
+}
+
+/* Whichever queue it is that is at fault, the device is, and all of it comes back by a reset. */
+Test(mmio_loops, fault)
+{
+	for (unsigned int bad = 0; bad < QUEUES; bad++) {
+		unsigned int good = !bad;
+
+		bring_up();
+		expect_served(good);
+		guest_queue_offer(&gq[bad], 0xffff);
+		guest_queue_publish(&gq[bad]);
+		event_signal(kick_fds[bad]);
+		event_wait(irq_fd);
+		cr_assert(get(VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET);
+		cr_assert_eq(get(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_CONFIG);
+		loop_thread_settle(&thread);
+		loop_thread_settle(&thread1);
+		unsigned int before = toy.kicks[good];
+
+		send_one(&gq[good], good);
+		loop_thread_settle(&thread);
+		loop_thread_settle(&thread1);
+		cr_assert_eq(toy.kicks[good], before);
+		set(VIRTIO_MMIO_STATUS, 0);
+		bring_up();
+		expect_served(0);
+		expect_served(1);
+		set(VIRTIO_MMIO_STATUS, 0);
+	}
+}
+
+/* A reset waits for each queue, and meanwhile none takes a kick. */
+Test(mmio_loops, reset_waits_for_every_queue)
+{
+	for (toy.hold_queue = 0; toy.hold_queue < QUEUES; toy.hold_queue++) {
+		pthread_t vcpu;
+
+		bring_up();
+		expect_served(0);
+		expect_served(1);
+		toy.hold_stop = true;
+		cr_assert_eq(pthread_create(&vcpu, NULL, write_reset, NULL), 0);
+		sem_wait(&toy.holding);
+		cr_assert_neq(get(VIRTIO_MMIO_STATUS), 0);
+		loop_thread_settle(&thread);
+		loop_thread_settle(&thread1);
+		unsigned int before[QUEUES] = { toy.kicks[0], toy.kicks[1] };
+
+		send_one(&gq[0], 0);
+		send_one(&gq[1], 1);
+		loop_thread_settle(&thread);
+		loop_thread_settle(&thread1);
+		cr_assert_eq(memcmp(before, toy.kicks, sizeof(before)), 0);
+		cr_assert(toy.dev.queues[0].ready && toy.dev.queues[1].ready);
+		loop_call_done(toy.held);
+		pthread_join(vcpu, NULL);
+		cr_assert_eq(get(VIRTIO_MMIO_STATUS), 0);
+		toy.hold_stop = false;
+	}
+}
+
+/* The machine ends: who waits for a loop that is no more is let go. */
+Test(mmio_loops, reset_after_a_loop_has_ended)
+{
+	bring_up();
+	expect_served(1);
+	loop_stop(thread1.loop);
+	set(VIRTIO_MMIO_STATUS, 0);
+	cr_assert_eq(get(VIRTIO_MMIO_STATUS), 0);
+	cr_assert_eq(toy.queue_stops[0], 1);
+}
+
+Test(mmio_loops, two_drivers)
+{
+	pthread_t vcpus[2];
+
+	guest_queue_init(&gq[0], &mem, 0x100000, 16);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(pthread_create(&vcpus[i], NULL, bring_up_and_down, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(vcpus[i], NULL);
+	set(VIRTIO_MMIO_STATUS, 0);
+	event_take(irq_fd);
+	bring_up();
+	expect_served(0);
+	expect_served(1);
 }
 
 /* ---- widths and bounds ---- */

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vm/worker.h"
+
+#include <stdio.h>
+
+#define RING_ENTRIES 128
+#define STACK_BYTES  (128u << 10) /* nothing here recurses, and the largest frames are log lines */
+
+int worker_init(struct worker *w, const char *name, void (*broken)(void *ctx, int error), void *ctx)
+{
+	*w = (struct worker){ .broken = broken, .ctx = ctx };
+	snprintf(w->name, sizeof(w->name), "%s", name);
+	return loop_new(&w->loop, RING_ENTRIES);
+}
+
+void worker_deinit(struct worker *w)
+{
+	loop_free(w->loop);
+	w->loop = NULL;
+}
+
+static void *worker_thread(void *arg)
+{
+	struct worker *w = arg;
+
+	pthread_setname_np(pthread_self(), w->name);
+	int ret = loop_run(w->loop);
+	if (ret)
+		w->broken(w->ctx, ret);
+	return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+	pthread_attr_t attr;
+	int ret = pthread_attr_init(&attr);
+
+	if (ret)
+		return -ret;
+	ret = pthread_attr_setstacksize(&attr, STACK_BYTES);
+	if (!ret)
+		ret = pthread_create(&w->thread, &attr, worker_thread, w);
+	pthread_attr_destroy(&attr);
+	w->started = !ret;
+	return -ret;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (!w->started)
+		return;
+	loop_stop(w->loop);
+	pthread_join(w->thread, NULL);
+	w->started = false;
+}
