@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -159,6 +160,74 @@ static int winsize_read(int dir, struct description *d, struct message *why)
 	return 0;
 }
 
+static int mac_read(int dir, const char *name, uint8_t *mac, bool *present, struct message *why)
+{
+	struct property p;
+	int ret = property_read(dir, name, &p, why);
+
+	*present = ret == 0 && p.data;
+	if (!*present)
+		return ret;
+	if (p.len == 6)
+		memcpy(mac, p.data, 6);
+	else
+		ret = message_set(why, 0, "the machine description's %s is not six bytes", name);
+	free(p.data);
+	return ret;
+}
+
+static int mtu_read(int dir, const char *name, uint32_t *mtu, struct message *why)
+{
+	struct property p;
+	int ret = property_read(dir, name, &p, why);
+
+	if (ret < 0 || !p.data)
+		return ret;
+	if (p.len == 4)
+		*mtu = be32(p.data);
+	else
+		ret = message_set(why, 0, "the machine description's %s is not one number", name);
+	free(p.data);
+	return ret;
+}
+
+/* One network card; *present tells whether there is a card of that number. */
+static int net_read(int dir, unsigned int n, struct net_description *net, bool *present,
+		    struct message *why)
+{
+	char name[32];
+	int ret;
+
+	snprintf(name, sizeof(name), "net%u/mac", n);
+	ret = mac_read(dir, name, net->mac, present, why);
+	if (ret < 0 || !*present)
+		return ret;
+	snprintf(name, sizeof(name), "net%u/mtu", n);
+	ret = mtu_read(dir, name, &net->mtu, why);
+	if (ret < 0)
+		return ret;
+	snprintf(name, sizeof(name), "net%u/addresses", n);
+	ret = stringlist_read(dir, name, &net->addresses, why);
+	if (ret < 0)
+		return ret;
+	snprintf(name, sizeof(name), "net%u/gateways", n);
+	return stringlist_read(dir, name, &net->gateways, why);
+}
+
+static int nets_read(int dir, struct description *d, struct message *why)
+{
+	bool present = true;
+
+	for (unsigned int i = 0; i < DESCRIPTION_NETS_MAX; i++) {
+		int ret = net_read(dir, i, &d->nets[i], &present, why);
+
+		if (ret < 0 || !present)
+			return ret;
+		d->nnets = i + 1;
+	}
+	return 0;
+}
+
 static int description_check(const struct description *d, struct message *why)
 {
 	if (!d->argv[0] || !d->argv[0][0])
@@ -196,7 +265,8 @@ int description_init(struct description *d, const char *base, struct message *wh
 	    (ret = string_read(dir, "root/fstype", &d->root.fstype, why)) < 0 ||
 	    (ret = flag_read(dir, "root/read-only", &d->root.read_only, why)) < 0 ||
 	    (ret = flag_read(dir, "root/overlay", &d->root.overlay, why)) < 0 ||
-	    (ret = description_check(d, why)) < 0)
+	    (ret = stringlist_read(dir, "dns", &d->dns, why)) < 0 ||
+	    (ret = nets_read(dir, d, why)) < 0 || (ret = description_check(d, why)) < 0)
 		description_deinit(d);
 	close(dir);
 	return ret;
@@ -210,5 +280,10 @@ void description_deinit(struct description *d)
 	free(d->hostname);
 	free(d->root.device);
 	free(d->root.fstype);
+	stringlist_free(d->dns);
+	for (unsigned int i = 0; i < DESCRIPTION_NETS_MAX; i++) {
+		stringlist_free(d->nets[i].addresses);
+		stringlist_free(d->nets[i].gateways);
+	}
 	*d = (struct description){ 0 };
 }

@@ -8,6 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define DESCRIPTION_NETS_MAX 8
+
+struct net_description {
+	uint8_t mac[6];
+	uint32_t mtu;     /* 0: not given */
+	char **addresses; /* ADDRESS/PREFIX, ends in NULL, may hold none */
+	char **gateways;  /* likewise */
+};
+
 struct description {
 	char **argv;    /* at least one string, ends in NULL */
 	char **env;     /* NAME=VALUE, ends in NULL, may hold none */
@@ -22,6 +31,9 @@ struct description {
 		bool read_only;
 		bool overlay;
 	} root;
+	struct net_description nets[DESCRIPTION_NETS_MAX];
+	unsigned int nnets;
+	char **dns; /* ends in NULL, may hold none */
 };
 
 /*

@@ -18,12 +18,12 @@
 #include "init/link.h"
 #include "init/message.h"
 #include "init/mount.h"
+#include "init/net.h"
 #include "init/relay.h"
 #include "init/workload.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -178,20 +178,16 @@ static void streams_finish(void)
 
 static void system_prepare(void)
 {
-	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
 	const char *hostname = init.description.hostname;
 	struct message why;
-	int fd;
 
 	if (hostname && sethostname(hostname, strlen(hostname)) < 0) {
 		message_set(&why, errno, "the hostname %s cannot be set", hostname);
 		say(why.text);
 	}
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0) {
-		ioctl(fd, SIOCSIFFLAGS, &lo);
-		close(fd);
-	}
+	/* A workload may do without, and finds out by itself if not. */
+	if (net_setup(&init.description, &why) < 0)
+		say(why.text);
 }
 
 static int fd_dup(int fd)
@@ -347,6 +343,7 @@ static void loop(void)
 int main(void)
 {
 	uint64_t start_ns = boot_ns();
+	struct net_files files;
 	struct message why;
 	int ret;
 
@@ -365,9 +362,11 @@ int main(void)
 		give_up(ret, why.text);
 	description_open();
 	streams_start();
+	files = net_files_make(&init.description);
 	ret = mount_root(&init.description, &why);
 	if (ret < 0)
 		give_up(ret, why.text);
+	net_files_lay(&files);
 	system_prepare();
 	streams_finish();
 	workload_open();

@@ -160,8 +160,12 @@ static void initramfs_empty_directory(const char *path)
 /* All of what init.cpio may hold that takes memory. */
 static void initramfs_empty(void)
 {
+	char net[] = KVMBOX_DESCRIPTION_CPIO "/net0";
+
 	unlink("/init");
 	initramfs_empty_directory(KVMBOX_DESCRIPTION_CPIO "/root");
+	for (; net[sizeof(net) - 2] <= '9'; net[sizeof(net) - 2]++)
+		initramfs_empty_directory(net);
 	initramfs_empty_directory(KVMBOX_DESCRIPTION_CPIO);
 }
 

@@ -61,11 +61,21 @@
  *   hostname      string      optional
  *   terminal      empty       optional: the workload runs on a pseudo terminal
  *   winsize       u32 u32     optional: rows, columns of that terminal
+ *   dns           stringlist  optional: addresses of DNS servers
  *   root/device   string      block device of the root file system
  *   root/fstype   string      its type, never guessed
  *   root/read-only  empty     optional: mount it read-only
  *   root/overlay    empty     optional: mount it read-only and lay a writable
  *                             tmpfs over it
+ *   net0/mac      6 bytes     the network card with this address; net1 and so
+ *                             on follow, up to the first that is not there
+ *   net0/mtu      u32         optional, bytes
+ *   net0/addresses  stringlist  optional, ADDRESS/PREFIX of IPv4 or IPv6
+ *   net0/gateways   stringlist  optional, of default routes; a gateway need not
+ *                             be in the network of an address
+ *
+ * With a network card, PID 1 lays an /etc/hosts with the hostname over the
+ * root's own, and with DNS servers an /etc/resolv.conf.
  */
 #define KVMBOX_DESCRIPTION_FDT_NODE "/kvmbox"
 #define KVMBOX_DESCRIPTION_FDT      "/sys/firmware/devicetree/base/kvmbox"

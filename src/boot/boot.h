@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "base/ip.h"
 #include "mem/map.h"
 
 /*
@@ -77,6 +78,22 @@ struct machine_device {
 
 #define MACHINE_DEVICES_MAX 24
 
+#define MACHINE_NETS_MAX 4
+#define MACHINE_IPS_MAX  8
+
+struct ip_list {
+	struct ip_addr ips[MACHINE_IPS_MAX];
+	unsigned int n;
+};
+
+/* How guest/init is to set up the network card with this MAC. */
+struct machine_net {
+	uint8_t mac[6];
+	uint16_t mtu;             /* bytes; 0: as the card says */
+	struct ip_list addresses; /* with their prefixes */
+	struct ip_list gateways;  /* of default routes, one of each family at most */
+};
+
 /* What the guest runs, for guest/init; see include/kvmbox/agent.h for its encoding. */
 struct machine_workload {
 	char *const *argv;    /* NULL-terminated; NULL: the machine has no workload node */
@@ -89,6 +106,9 @@ struct machine_workload {
 	const char *root_fstype; /* "erofs" */
 	bool root_read_only;
 	bool root_overlay;
+	struct machine_net nets[MACHINE_NETS_MAX];
+	unsigned int nnets;
+	struct ip_list dns; /* servers */
 };
 
 /* The machine as its guest is to see it. Borrowed by the calls below. */

@@ -70,27 +70,41 @@ static int cpio_add_property(void *ctx, const char *name, const void *data, size
 	return cpio_add(c, path, S_IFREG | 0400, data, len);
 }
 
+static int cpio_add_directory(struct cpio *c, const char *path)
+{
+	c->dir = path;
+	return cpio_add(c, path, S_IFDIR | 0700, NULL, 0);
+}
+
+/* Returns 0, -ENOMEM. */
+static int cpio_add_workload(struct cpio *c, const struct machine_workload *w)
+{
+	const char *dir = &KVMBOX_DESCRIPTION_CPIO[1]; /* names in an archive are relative */
+	char path[64];
+	int ret = cpio_add_directory(c, dir);
+
+	if (!ret)
+		ret = workload_properties(w, cpio_add_property, c);
+	if (!ret && w->root_device) {
+		snprintf(path, sizeof(path), "%s/root", dir);
+		ret = cpio_add_directory(c, path);
+		if (!ret)
+			ret = workload_root_properties(w, cpio_add_property, c);
+	}
+	for (unsigned int i = 0; !ret && i < w->nnets; i++) {
+		snprintf(path, sizeof(path), "%s/net%u", dir, i);
+		ret = cpio_add_directory(c, path);
+		if (!ret)
+			ret = workload_net_properties(&w->nets[i], cpio_add_property, c);
+	}
+	return ret;
+}
+
 int boot_build_workload_cpio(const struct machine *m, void **out, size_t *len)
 {
 	__attribute__((cleanup(cpio_free))) struct cpio c = { 0 };
-	const char *dir = &KVMBOX_DESCRIPTION_CPIO[1]; /* names in an archive are relative */
-	int ret = 0;
+	int ret = m->workload.argv ? cpio_add_workload(&c, &m->workload) : 0;
 
-	if (m->workload.argv) {
-		c.dir = dir;
-		ret = cpio_add(&c, c.dir, S_IFDIR | 0700, NULL, 0);
-		if (!ret)
-			ret = workload_properties(&m->workload, cpio_add_property, &c);
-		if (!ret && m->workload.root_device) {
-			char root[64];
-
-			snprintf(root, sizeof(root), "%s/root", dir);
-			c.dir = root;
-			ret = cpio_add(&c, c.dir, S_IFDIR | 0700, NULL, 0);
-			if (!ret)
-				ret = workload_root_properties(&m->workload, cpio_add_property, &c);
-		}
-	}
 	if (!ret)
 		ret = cpio_add(&c, "TRAILER!!!", 0, NULL, 0);
 	if (ret)

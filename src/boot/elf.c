@@ -8,8 +8,16 @@
 /* Linux has five program headers; anything near this number is no kernel. */
 #define SEGMENTS_MAX 64
 
-/* In every x86 kernel that is built with device-tree support, and in no other. */
-#define DEVICE_TREE_MARK "intel,ce4100-lapic"
+/*
+ * How a kernel shows that it takes a device tree (SETUP_DTB). Ours has an ELF note of this name and
+ * type (guest/kernel/patches). In any other x86 kernel that is built for it, and in no kernel that
+ * is not, there is this string; to search a whole kernel takes longer than to load it.
+ */
+#define DEVICE_TREE_NOTE_NAME "kvmbox"
+#define DEVICE_TREE_NOTE_TYPE 1u
+#define DEVICE_TREE_MARK      "intel,ce4100-lapic"
+
+#define NOTES_MAX 4096 /* bytes that are looked at; Linux has some hundred */
 
 /* A PT_LOAD header after its checks: [gpa, gpa + mem_size) lies in the guest's low RAM. */
 struct segment {
@@ -83,9 +91,37 @@ static bool segments_overlap(const struct segment *a, const struct segment *b)
 	return a->gpa < b->gpa + b->mem_size && b->gpa < a->gpa + a->mem_size;
 }
 
-/* Returns the number of segments in @segs, or negative errno with the sentence in @err. */
+/* Whether the notes at @ph say so; notes that are damaged say nothing. */
+static bool notes_take_device_tree(const struct image *img, const Elf64_Phdr *ph)
+{
+	_Alignas(Elf64_Nhdr) uint8_t notes[NOTES_MAX];
+	uint64_t len = ph->p_filesz < sizeof(notes) ? ph->p_filesz : sizeof(notes);
+	uint64_t off = 0;
+
+	if (image_read(img, ph->p_offset, notes, len))
+		return false;
+	while (off <= len && len - off >= sizeof(Elf64_Nhdr)) {
+		const Elf64_Nhdr *note = (const void *)(notes + off);
+		/* Sums of 32-bit numbers in 64 bits; each part is padded to four bytes. */
+		uint64_t name = off + sizeof(*note);
+		uint64_t desc = name + ((note->n_namesz + 3ull) & ~3ull);
+
+		if (note->n_type == DEVICE_TREE_NOTE_TYPE &&
+		    note->n_namesz == sizeof(DEVICE_TREE_NOTE_NAME) &&
+		    sizeof(DEVICE_TREE_NOTE_NAME) <= len - name &&
+		    !memcmp(notes + name, DEVICE_TREE_NOTE_NAME, sizeof(DEVICE_TREE_NOTE_NAME)))
+			return true;
+		off = desc + ((note->n_descsz + 3ull) & ~3ull);
+	}
+	return false;
+}
+
+/*
+ * Returns the number of segments in @segs, or negative errno with the sentence in @err. Sets
+ * *@noted where a note tells of the device tree.
+ */
 static int segments_read(const struct image *img, const Elf64_Ehdr *eh, struct segment *segs,
-			 struct error *err)
+			 bool *noted, struct error *err)
 {
 	Elf64_Phdr ph[SEGMENTS_MAX];
 	int n = 0;
@@ -94,6 +130,8 @@ static int segments_read(const struct image *img, const Elf64_Ehdr *eh, struct s
 	if (ret)
 		return image_read_error(img, ret, err);
 	for (unsigned int i = 0; i < eh->e_phnum; i++) {
+		if (ph[i].p_type == PT_NOTE && notes_take_device_tree(img, &ph[i]))
+			*noted = true;
 		if (ph[i].p_type != PT_LOAD || ph[i].p_memsz == 0)
 			continue;
 		ret = segment_check(img, &ph[i], &segs[n], err);
@@ -146,7 +184,7 @@ int elf_load(const struct guest_mem *mem, const struct image *img, struct kernel
 
 	if (ret)
 		return ret;
-	int n = segments_read(img, &eh, segs, err);
+	int n = segments_read(img, &eh, segs, &k.reads_device_tree, err);
 
 	if (n < 0)
 		return n;
@@ -177,7 +215,7 @@ int elf_load(const struct guest_mem *mem, const struct image *img, struct kernel
 		if (!dst)
 			return error_set(err, EFAULT, "\"%s\" does not fit the guest's RAM",
 					 img->path);
-		ret = image_read(img, segs[i].file_off, dst, segs[i].file_size);
+		ret = image_load(img, segs[i].file_off, dst, segs[i].file_size);
 		if (ret)
 			return image_read_error(img, ret, err);
 		if (!k.reads_device_tree)

@@ -193,6 +193,16 @@ static int add_workload(struct tree *t, const struct machine_workload *w)
 			return ret;
 		node_end(t);
 	}
+	for (unsigned int i = 0; i < w->nnets; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "net%u", i);
+		node_begin(t, name);
+		ret = workload_net_properties(&w->nets[i], add_workload_property, t);
+		if (ret)
+			return ret;
+		node_end(t);
+	}
 	node_end(t);
 	return 0;
 }

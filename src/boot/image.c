@@ -46,6 +46,48 @@ int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len)
 	return 0;
 }
 
+/* Narrow [*from, *end) to its first stretch of data, *from == *end where it is all a hole. */
+static void find_data(const struct image *img, uint64_t *from, uint64_t *end)
+{
+	off_t data = lseek(img->fd, (off_t)*from, SEEK_DATA);
+
+	/* A file system that knows nothing of holes says so, or calls all of it data. */
+	if (data < 0 && errno != ENXIO)
+		return;
+	if (data < 0 || (uint64_t)data >= *end) {
+		*from = *end;
+		return;
+	}
+	off_t hole = lseek(img->fd, data, SEEK_HOLE);
+
+	*from = (uint64_t)data;
+	if (hole > data && (uint64_t)hole < *end)
+		*end = (uint64_t)hole;
+}
+
+/*
+ * A kernel's image has holes of some hundred KiB, each page of which would cost its time to copy.
+ */
+int image_load(const struct image *img, uint64_t off, void *dst, uint64_t len)
+{
+	uint8_t *p = dst;
+	uint64_t next, end;
+
+	if (off > img->size || len > img->size - off)
+		return -ENODATA;
+	if (img->data || !len)
+		return image_read(img, off, dst, len);
+	for (next = off; next < off + len; next = end) {
+		end = off + len;
+		find_data(img, &next, &end);
+		int ret = image_read(img, next, p + (next - off), end - next);
+		if (ret)
+			return ret;
+	}
+	/* Past the end of a file that has shrunk, too, all is a hole. */
+	return image_read(img, off + len - 1, p + len - 1, 1);
+}
+
 int image_read_error(const struct image *img, int ret, struct error *err)
 {
 	if (ret == -ENODATA)

@@ -27,6 +27,9 @@ int image_open(struct image *img, int fd, const char *path, const char *what, st
  */
 int image_read(const struct image *img, uint64_t off, void *dst, uint64_t len);
 
+/* The same into memory that is zero already, so that holes in the file need no copy. */
+int image_load(const struct image *img, uint64_t off, void *dst, uint64_t len);
+
 /* The sentence of a failed image_read(). Returns @ret. */
 int image_read_error(const struct image *img, int ret, struct error *err);
 

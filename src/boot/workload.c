@@ -36,6 +36,23 @@ static int put_flag(workload_property_fn *fn, void *ctx, const char *name, bool 
 	return set ? fn(ctx, name, "", 0) : 0;
 }
 
+/* The list as strings, in the text form that guest/init reads; nothing for an empty one. */
+static int put_ips(workload_property_fn *fn, void *ctx, const char *name,
+		   const struct ip_list *list, struct ip_text (*show)(const struct ip_addr *ip))
+{
+	char buf[MACHINE_IPS_MAX * IP_TEXT_MAX];
+	size_t len = 0;
+
+	for (unsigned int i = 0; i < list->n; i++) {
+		struct ip_text t = show(&list->ips[i]);
+		size_t n = strlen(t.text) + 1;
+
+		memcpy(buf + len, t.text, n);
+		len += n;
+	}
+	return len ? fn(ctx, name, buf, len) : 0;
+}
+
 int workload_properties(const struct machine_workload *w, workload_property_fn *fn, void *ctx)
 {
 	int ret = put_list(fn, ctx, "argv", w->argv);
@@ -53,6 +70,8 @@ int workload_properties(const struct machine_workload *w, workload_property_fn *
 
 		ret = fn(ctx, "winsize", size, sizeof(size));
 	}
+	if (!ret)
+		ret = put_ips(fn, ctx, "dns", &w->dns, ip_show);
 	return ret;
 }
 
@@ -66,5 +85,21 @@ int workload_root_properties(const struct machine_workload *w, workload_property
 		ret = put_flag(fn, ctx, "read-only", w->root_read_only);
 	if (!ret)
 		ret = put_flag(fn, ctx, "overlay", w->root_overlay);
+	return ret;
+}
+
+int workload_net_properties(const struct machine_net *net, workload_property_fn *fn, void *ctx)
+{
+	int ret = fn(ctx, "mac", net->mac, sizeof(net->mac));
+
+	if (!ret && net->mtu) {
+		uint32_t mtu = htobe32(net->mtu);
+
+		ret = fn(ctx, "mtu", &mtu, sizeof(mtu));
+	}
+	if (!ret)
+		ret = put_ips(fn, ctx, "addresses", &net->addresses, ip_show_prefix);
+	if (!ret)
+		ret = put_ips(fn, ctx, "gateways", &net->gateways, ip_show);
 	return ret;
 }

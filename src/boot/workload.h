@@ -12,8 +12,10 @@
 typedef int workload_property_fn(void *ctx, const char *name, const void *data, size_t len);
 
 /*
- * Walk the properties of the workload's node, or of its child "root". Both take them from here, the
- * device tree and the cpio, so that they say the same. Returns 0, -ENOMEM, or what @fn returned.
+ * Walk the properties of the workload's node, or of its child "root", or "net0" and so on. Both
+ * take them from here, the device tree and the cpio, so that they say the same. Returns 0, -ENOMEM,
+ * or what @fn returned.
  */
 int workload_properties(const struct machine_workload *w, workload_property_fn *fn, void *ctx);
 int workload_root_properties(const struct machine_workload *w, workload_property_fn *fn, void *ctx);
+int workload_net_properties(const struct machine_net *net, workload_property_fn *fn, void *ctx);

@@ -279,12 +279,14 @@ int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal,
 
 	*l = (struct launch){ .monitor = -1, .monitor_fd = -1, .channel = -1, .console = -1 };
 	l->spec.kvm_fd = l->spec.kernel_fd = l->spec.initrd_fd = -1;
+	nets_init(&l->nets);
 	l->spec.cpus = cfg->cpus;
 	l->spec.mem_bytes = cfg->mem_bytes;
 	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
 	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||
 	    (ret = build_cmdline(l, cfg, err)) ||
-	    (ret = describe_workload(l, cfg, terminal, err)) || (ret = start_monitor(l, err)))
+	    (ret = describe_workload(l, cfg, terminal, err)) ||
+	    (ret = nets_open(&l->nets, cfg, &l->spec, err)) || (ret = start_monitor(l, err)))
 		launch_deinit(l);
 	return ret;
 }
@@ -312,6 +314,7 @@ void launch_deinit(struct launch *l)
 	for (unsigned int i = 0; i < l->spec.ndisks; i++)
 		l->spec.disks[i].disk->ops->free(l->spec.disks[i].disk);
 	l->spec.ndisks = 0;
+	nets_close(&l->nets, &l->spec);
 	free(l->cmdline);
 	free(l->env);
 	l->cmdline = NULL;

@@ -4,16 +4,18 @@
 #include <sys/types.h>
 
 #include "config/config.h"
+#include "supervisor/net.h"
 #include "supervisor/rootfs.h"
 #include "vm/vm.h"
 
 /*
  * Everything a monitor is handed: made here, with the user's names and rights, and owned until
- * launch_deinit(); the disks go to the monitor's process.
+ * launch_deinit(); the disks and network ports go to the monitor's process.
  */
 struct launch {
 	struct vm_spec spec;
 	struct rootfs rootfs;
+	struct nets nets;
 	char kernel_path[PATH_MAX];
 	char initrd_path[PATH_MAX];
 	char *cmdline;

@@ -231,6 +231,16 @@ static void handle_console(struct supervisor *s)
 	}
 }
 
+/* An interface of the host has gone up or down, and the guest is to see that on its card. */
+static void handle_link(void *ctx, unsigned int card, bool up)
+{
+	struct supervisor *s = ctx;
+	struct message msg = { .type = MESSAGE_LINK, .value = 2 * card + up };
+
+	if (s->launch.channel >= 0)
+		channel_send(s->launch.channel, &msg, -1);
+}
+
 static void handle_monitor_gone(struct supervisor *s)
 {
 	if (waitpid(s->launch.monitor, &s->wait_status, 0) < 0)
@@ -264,6 +274,7 @@ static void step(struct supervisor *s)
 		CHANNEL,
 		AGENT,
 		CONSOLE,
+		LINKS,
 		IN,
 		OUT = IN + 2,
 		ERR = OUT + 2,
@@ -275,6 +286,7 @@ static void step(struct supervisor *s)
 		[CHANNEL] = { .fd = s->launch.channel, .events = POLLIN },
 		[AGENT] = { .fd = s->agent.fd, .events = POLLIN },
 		[CONSOLE] = { .fd = console_is_ours ? s->launch.console : -1, .events = POLLIN },
+		[LINKS] = { .fd = s->launch.nets.links.fd, .events = POLLIN },
 	};
 
 	relay_prepare(&s->in, &p[IN], &p[IN + 1]);
@@ -291,6 +303,8 @@ static void step(struct supervisor *s)
 		agent_read(&s->agent);
 	if (p[CONSOLE].revents)
 		handle_console(s);
+	if (p[LINKS].revents)
+		link_watch_read(&s->launch.nets.links, handle_link, s);
 	size_t typed = relay_run(&s->in, &p[IN], &p[IN + 1]);
 	if (typed && s->terminal &&
 	    terminal_escaped(&s->escape, s->in.buf + s->in.head, typed, clock_now_ns())) {

@@ -18,6 +18,12 @@
  * and half of all accesses are reads. Whoever changes what a register shows also stores it in the
  * page. A guest cannot write there; its stores leave the guest as register writes.
  *
+ * One of these need not come here either: the acknowledgement of a used buffer notification and
+ * nothing else, which every interrupt brings. Whoever wires the transport up may drop it. The bit
+ * then stays in InterruptStatus until it is acknowledged together with another, or a reset; that
+ * is no more than a spurious notification, which drivers have to bear (4.2.3.4), and interrupts are
+ * edges: none is held up by it.
+ *
  * Three words of the page change under two kinds of threads: Status and InterruptStatus, which are
  * therefore only changed by atomic and/or, and ConfigGeneration, which only the device's loop
  * increments.

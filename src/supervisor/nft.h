@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "base/error.h"
+
+/*
+ * Carry out @commands, in the language of nft(8), as one transaction: all of them or none. It is
+ * done by libnftables in a process of its own, so that neither the supervisor nor the monitor
+ * carries that library along. Returns 0, or negative errno with the sentence in @err.
+ */
+int nft_run(const char *commands, struct error *err);
+
+/* Whether libnftables can be loaded and the kernel answers it. Returns 0 or negative errno. */
+int nft_probe(struct error *err);
