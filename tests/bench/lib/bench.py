@@ -33,6 +33,7 @@ MONITORS = {"kvmbox": "kvmbox", "qemu": "QEMU microvm"}
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then). An i8259
 # or an in-kernel I/O APIC costs it 400 exits more; with option ROMs it is no faster.
 MICROVM = "microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
+HIDDEN = argparse.SUPPRESS
 CFLAGS = ("-std=gnu17", "-Wall", "-Wextra", "-Werror")
 
 
@@ -257,7 +258,7 @@ def options_parser(description, rounds=5):
     parser.add_argument("--build", type=pathlib.Path, metavar="DIR", default=REPO / "build",
                         help="what to boot: DIR/kvmbox, DIR/guest/vmlinux-micro (default: build)")
     # How this program tells itself in the lab to measure, with what fill_directory() has built.
-    parser.add_argument("--measure", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=pathlib.Path, help=HIDDEN)
     return parser
 
 
