@@ -234,15 +234,14 @@ int net_setup(const struct description *d, struct message *why)
 
 /* ---- names ---- */
 
-/* Returns the file at path as a detached mount, closed for writing, or -1. */
+/*
+ * Returns the file at path as a detached mount, or -1. The file keeps its name,
+ * since one without cannot be mounted.
+ */
 static int file_detach(int fd, const char *path)
 {
-	long tree;
-
 	close(fd);
-	tree = syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	unlink(path);
-	return (int)tree;
+	return (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
 static int hosts_make(const struct description *d)

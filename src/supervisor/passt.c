@@ -159,7 +159,7 @@ static void read_last_line(int fd, char *line, size_t size)
 	text[len] = '\0';
 	const char *newline = strrchr(text, '\n');
 
-	snprintf(line, size, "%s", newline ? newline + 1 : text);
+	snprintf(line, size, "%.*s", (int)size - 1, newline ? newline + 1 : text);
 }
 
 static int explain(int status, const char *line, struct error *err)

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "boot/boot.h"
+#include "config/config.h"
 
 /*
  * The nameservers in @text, a file as resolv.conf(5) has it, as many as fit. Addresses with a zone
