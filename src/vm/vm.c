@@ -36,8 +36,10 @@
 #include "vm/vcpu.h"
 #include "vm/worker.h"
 
-#define DEVICE_BASE      0xd0000000ull
-#define DEVICE_STRIDE    0x1000ull
+#define DEVICE_BASE   0xd0000000ull
+#define DEVICE_STRIDE 0x1000ull
+/* Past the pages that are read as memory: reading a UART has effects. */
+#define SERIAL_GPA       (DEVICE_BASE + DEVICE_PAGES * DEVICE_STRIDE)
 #define KVM_TSS_GPA      0xfffbd000u   /* three pages that KVM needs on Intel CPUs without */
 #define KVM_IDENTITY_GPA 0xfffbc000ull /* unrestricted guest mode, and one for its page table */
 #define DEVICE_PAGES     (MACHINE_DEVICES_MAX + 1) /* and the power-off register */
@@ -378,7 +380,17 @@ static int add_legacy_devices(struct vm *vm)
 	vm->console_room_file = loop_add_file(vm->loop, vm->serial_room_fd);
 	console_listen(vm);
 
+	/* One port at two addresses: where PCs have it, and for device trees, which know no ports.
+	 */
 	bus_add(&vm->pio, SERIAL_PORT, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
+	bus_add(&vm->mmio, SERIAL_GPA, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
+	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
+		.compatible = "ns16550a",
+		.base = SERIAL_GPA,
+		.size = SERIAL_PORTS,
+		.irq = SERIAL_GSI,
+		.clock_hz = SERIAL_CLOCK_HZ,
+	};
 	bus_add(&vm->pio, I8042_DATA_PORT, I8042_STATUS_PORT - I8042_DATA_PORT + 1, &i8042_bus_ops,
 		vm);
 	bus_add(&vm->pio, CMOS_INDEX_PORT, 2, &cmos_bus_ops, vm);
