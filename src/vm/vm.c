@@ -80,6 +80,7 @@ struct vm {
 	struct virtio_device *nets[CONFIG_NETS_MAX];
 	struct worker *workers; /* NULL: none */
 	unsigned int nworkers;
+	uint64_t setup_cpu_ns;
 
 	struct serial serial;
 	int serial_irq_fd;
@@ -657,6 +658,7 @@ static int vm_go(struct vm *vm)
 		ret = worker_start(&vm->workers[i]);
 	if (ret)
 		return host_error(vm, ret, "a disk's thread cannot be started");
+	vm->setup_cpu_ns = clock_cpu_ns();
 	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpus[i]);
 	if (ret)
@@ -672,6 +674,7 @@ static void vm_stop(struct vm *vm, struct vm_stats *stats)
 		worker_stop(&vm->workers[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		vcpu_stop(&vm->vcpus[i]);
+	stats->setup_cpu_ns = vm->setup_cpu_ns;
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *v = &vm->vcpus[i];
 
