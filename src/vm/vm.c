@@ -304,6 +304,26 @@ static int host_error(struct vm *vm, int ret, const char *what)
 	return error_set(&vm->err, -ret, "%s: %s", what, strerror(-ret));
 }
 
+/*
+ * As firmware leaves them: no line is open. Our own kernel never looks at the PICs, and the first
+ * edge on one of their lines would reach it as vector 0 to 15, an exception's.
+ */
+static int mask_pics(const struct vm *vm)
+{
+	static const uint32_t pics[] = { KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE };
+
+	for (size_t i = 0; i < sizeof(pics) / sizeof(pics[0]); i++) {
+		struct kvm_irqchip chip = { .chip_id = pics[i] };
+
+		if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chip))
+			return -errno;
+		chip.chip.pic.imr = 0xff;
+		if (ioctl(vm->fd, KVM_SET_IRQCHIP, &chip))
+			return -errno;
+	}
+	return 0;
+}
+
 static int create_vm(struct vm *vm)
 {
 	uint64_t identity = KVM_IDENTITY_GPA;
@@ -314,7 +334,8 @@ static int create_vm(struct vm *vm)
 		return host_error(vm, -errno, "KVM cannot create a virtual machine");
 	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) ||
 	    ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
-	    ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) || ioctl(vm->fd, KVM_CREATE_PIT2, &pit))
+	    ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) || ioctl(vm->fd, KVM_CREATE_PIT2, &pit) ||
+	    mask_pics(vm))
 		return host_error(vm, -errno, "KVM cannot create the interrupt controllers");
 	return 0;
 }
