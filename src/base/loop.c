@@ -11,6 +11,7 @@
 
 #define SOURCES_MAX  255 /* a source is 8 bits of a tag */
 #define FILES_MAX    512
+#define CQ_FACTOR    4
 #define BUFFER_SIZE  (1ull << 30) /* the most that the kernel takes for one */
 #define BUFFERS_MAX  1024
 #define POLL_IDLE_MS 20 /* of a polling kernel thread */
@@ -105,13 +106,16 @@ static int init_ring(struct io_uring *ring, unsigned int entries)
 	struct io_uring_params p = {
 		.flags = flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
 			 IORING_SETUP_TASKRUN_FLAG,
-		/* More may be in flight than is submitted at once: all queues, every kick. */
-		.cq_entries = 16 * entries,
+		/*
+		 * More may be in flight than is submitted at once: every disk's queues, every kick.
+		 * What does not fit the kernel keeps for later, and these stay resident.
+		 */
+		.cq_entries = CQ_FACTOR * entries,
 	};
 	int ret = io_uring_queue_init_params(entries, ring, &p);
 
 	if (ret == -EINVAL) {
-		p = (struct io_uring_params){ .flags = flags, .cq_entries = 16 * entries };
+		p = (struct io_uring_params){ .flags = flags, .cq_entries = CQ_FACTOR * entries };
 		ret = io_uring_queue_init_params(entries, ring, &p);
 	}
 	return ret;
@@ -121,7 +125,7 @@ static int init_polled_ring(struct io_uring *ring, unsigned int entries, const s
 {
 	struct io_uring_params p = {
 		.flags = IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED | IORING_SETUP_SQPOLL,
-		.cq_entries = 16 * entries,
+		.cq_entries = CQ_FACTOR * entries,
 		.sq_thread_idle = POLL_IDLE_MS,
 	};
 
