@@ -127,7 +127,8 @@ static void run(void)
 		uint16_t used = __atomic_load_n(&disk.q.used->idx, __ATOMIC_ACQUIRE);
 
 		/* No interrupt for what comes next: the event index stays behind. */
-		*vq_used_event(&disk.q) = (uint16_t)(used - 1);
+		if (used != disk.q.used_idx)
+			*vq_used_event(&disk.q) = (uint16_t)(used - 1);
 		while (disk.q.used_idx != used) {
 			uint32_t i = vq_take(&disk.q).id / 3;
 
