@@ -25,10 +25,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+
+#define LOCK_TRIES 50 /* every 10 ms */
 
 struct raw_disk {
 	struct disk disk;
@@ -365,6 +368,24 @@ static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error
 	return 0;
 }
 
+/*
+ * The kernel takes a ring apart after its process has ended, and until then the file stays locked:
+ * so a machine that is started right behind another one's end waits for that.
+ */
+static int lock(int fd, bool shared)
+{
+	const struct timespec nap = { .tv_nsec = 10 * 1000 * 1000 };
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (!flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB))
+			return 0;
+		if (errno != EWOULDBLOCK)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	return -1;
+}
+
 int disk_open(const struct disk_config *cfg, struct disk **out, struct error *err)
 {
 	int flags = cfg->read_only ? O_RDONLY : O_RDWR;
@@ -384,7 +405,7 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 				cfg->read_only ? "reading" : "writing", strerror(errno));
 		goto fail;
 	}
-	if (flock(d->fd, (cfg->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB)) {
+	if (lock(d->fd, cfg->read_only)) {
 		ret = error_set(err, errno,
 				"disk %s is in use by another program: stop that one first, or "
 				"attach the disk read-only to both",

@@ -121,8 +121,8 @@ int main(void)
 	if (mount("dev", "/dev", "devtmpfs", 0, NULL))
 		return EXIT_FAILURE;
 	disk = open("/dev/vdb", O_RDWR | O_DIRECT);
-	buffers = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE,
-		       -1, 0);
+	buffers = mmap(NULL, room, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (disk < 0 || buffers == MAP_FAILED || ioctl(disk, BLKGETSIZE64, &disk_size))
 		return EXIT_FAILURE;
 	dprintf(STDOUT_FILENO, "PID1\n");
