@@ -20,6 +20,14 @@ static bool is_live(struct virtio_device *dev, unsigned int queue)
 	       !atomic_load(&dev->broken);
 }
 
+/* Also of a device that has broken since: its driver is told of what came before. */
+static void tell_driver(struct virtio_service *s, unsigned int queue)
+{
+	if (s->answered && atomic_load(&s->dev->running) && s->dev->queues[queue].ready)
+		virtio_signal(s->dev, queue);
+	s->answered = false;
+}
+
 /* The queue may have been reset since this was asked for, but not while it runs. */
 static bool end_turn(void *ctx, enum loop_stage stage)
 {
@@ -30,11 +38,6 @@ static bool end_turn(void *ctx, enum loop_stage stage)
 
 	switch (stage) {
 	case LOOP_TURN_ENDS:
-		/* Also of a device that has broken since: its driver is told of what came before.
-		 */
-		if (s->answered && atomic_load(&s->dev->running) && q->ready)
-			virtio_signal(s->dev, queue);
-		s->answered = false;
 		break;
 	case LOOP_LOOKS:
 		work = is_live(s->dev, queue) && virtq_has_more(q);
@@ -46,6 +49,8 @@ static bool end_turn(void *ctx, enum loop_stage stage)
 	}
 	if (work)
 		s->dev->ops->kick(s->dev, queue);
+	/* What was just answered, too: this may have been the last look. */
+	tell_driver(s, queue);
 	return work;
 }
 

@@ -833,6 +833,20 @@ Test(blk, signals)
 	cr_assert_eq(w.transport.queue_signals[0], 2);
 }
 
+/* A request that is found at the very end of a turn is told of as well. */
+Test(blk, signals_of_the_last_look)
+{
+	for (unsigned int i = 1; i <= 5; i++) {
+		virtio_device_kick(w.dev, 0);
+		struct request r = add(0, VIRTIO_BLK_T_IN, 0, 0, 512);
+
+		guest_queue_publish(&w.gq[0]);
+		guest_clock_turn(&w.clock, 1);
+		expect_used(&r, 513);
+		cr_assert_eq(w.transport.queue_signals[0], i);
+	}
+}
+
 Test(blk, signals_by_event_index)
 {
 	w.event_idx = true;
