@@ -158,10 +158,14 @@ static void tap_cancel(struct netport *port, unsigned int pair)
 static void tap_set_offloads(struct netport *port, unsigned int offloads)
 {
 	struct tap *t = (struct tap *)port;
-	unsigned long flags = (offloads & NETPORT_CSUM ? TUN_F_CSUM : 0) |
-			      (offloads & NETPORT_TSO4 ? TUN_F_TSO4 : 0) |
-			      (offloads & NETPORT_TSO6 ? TUN_F_TSO6 : 0) |
-			      (offloads & NETPORT_ECN ? TUN_F_TSO_ECN : 0);
+	unsigned long flags = 0;
+
+	/* The kernel refuses as a whole what makes no sense: each of these needs the one before. */
+	if (offloads & NETPORT_CSUM)
+		flags = TUN_F_CSUM | (offloads & NETPORT_TSO4 ? TUN_F_TSO4 : 0) |
+			(offloads & NETPORT_TSO6 ? TUN_F_TSO6 : 0);
+	if (flags & (TUN_F_TSO4 | TUN_F_TSO6) && offloads & NETPORT_ECN)
+		flags |= TUN_F_TSO_ECN;
 
 	/* It fails only where the interface is gone, and then nothing is received any more. */
 	(void)ioctl(t->pairs[0].fd, TUNSETOFFLOAD, flags);
