@@ -45,17 +45,10 @@ struct tap {
 	struct tap_pair pairs[NETPORT_PAIRS_MAX];
 };
 
-/*
- * -EBADFD: the descriptor has no interface. That is so of every queue when it was deleted, and of a
- * single one while it is detached.
- */
-static int result_of(const struct tap *t, int res)
+/* -EBADFD: there is no interface any more. A queue that rests is only silent. */
+static int result_of(int res)
 {
-	struct ifreq ifr;
-
-	if (res != -EBADFD)
-		return res;
-	return ioctl(t->pairs[0].fd, TUNGETIFF, &ifr) ? -ENODEV : -ECANCELED;
+	return res == -EBADFD ? -ENODEV : res;
 }
 
 /* Of the receives in flight the first waits; the others have not begun. */
@@ -82,11 +75,11 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 	case OP_SEND:
 		io = p->sends[slot];
 		p->sends[slot] = NULL;
-		io->done(io, result_of(t, ev->res));
+		io->done(io, result_of(ev->res));
 		break;
 	case OP_RECEIVE:
 		p->first++;
-		p->receives[slot]->done(p->receives[slot], result_of(t, ev->res));
+		p->receives[slot]->done(p->receives[slot], result_of(ev->res));
 		break;
 	case OP_CANCEL:
 		/* Cancelling one lets the next of its batch begin. */
