@@ -656,7 +656,8 @@ static void rx_run(struct net *n, unsigned int pair)
 	struct rx *rx = n->rx[pair];
 	int ret = VIRTQ_OK;
 
-	if (rx->in_flight || pair >= n->pairs || n->lost || !q->ready)
+	/* Without MQ the last queue looks like that of a pair which is not there. */
+	if (pair >= n->pairs || rx->in_flight || n->lost || !q->ready)
 		return;
 	virtq_suppress_kicks(q);
 	do {

@@ -1324,6 +1324,10 @@ Test(net_pairs, control_queue_is_behind_the_pairs)
 	cr_assert_eq(command_u8(VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 1), VIRTIO_NET_OK);
 	cr_assert_eq(set_pairs(2), VIRTIO_NET_ERR);
 	cr_assert(reaches(other_mac));
+	/* Then the last queue is none of anybody's. */
+	add_buffer(4, 0, 100);
+	kick(8);
+	cr_assert_not(broken());
 }
 
 static void give_all(void)
