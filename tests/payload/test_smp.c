@@ -11,6 +11,7 @@ int main(int argc, char **argv)
 	p.cpus = 2;
 	p.workload = true;
 	payload_add_disk(&p, 8u << 20)->queues = 2;
+	payload_add_stream_net(&p);
 	payload_run(&p);
 	payload_expect_end(&p, VM_END_RESET);
 	payload_expect_disk(&p, 0, 0, NULL, p.disks[0].size);
