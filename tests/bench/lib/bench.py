@@ -174,6 +174,7 @@ class Machine:
         self.errors.close()
         while self.stats and self.stats.exists():
             time.sleep(0.01)
+        await_free_tap()
 
 
 @contextlib.contextmanager
@@ -201,6 +202,15 @@ def disk_directory(directory):
             yield pathlib.Path(mounted)
         finally:
             run("umount", mounted)
+
+
+def await_free_tap(name=TAP):
+    """A ring's files are let go some time after the process has ended."""
+    carrier, deadline = pathlib.Path(f"/sys/class/net/{name}/carrier"), time.monotonic() + BOOT_SECONDS
+    while carrier.exists() and carrier.read_text().strip() != "0":
+        if time.monotonic() > deadline:
+            die(f"interface {name} is still in use though its VM has ended")
+        time.sleep(0.01)
 
 
 def can_direct(file):
