@@ -25,3 +25,6 @@ void log_limited(struct ratelimit *rl, const char *fmt, ...) __attribute__((form
 
 /* Nanoseconds of CLOCK_MONOTONIC. */
 uint64_t clock_now_ns(void);
+
+/* Nanoseconds of CPU time that this process has spent, in user and kernel mode. */
+uint64_t clock_cpu_ns(void);

@@ -9,6 +9,7 @@
 
 #define SOURCES_MAX 255 /* a source is 8 bits of a tag */
 #define FILES_MAX   512
+#define CQ_FACTOR   4
 #define NOBODY      UINT64_MAX /* a tag whose source is past the end of any table */
 
 struct loop_call {
@@ -88,14 +89,16 @@ static int init_ring(struct io_uring *ring, unsigned int entries)
 	const unsigned int flags = IORING_SETUP_CQSIZE | IORING_SETUP_R_DISABLED;
 	struct io_uring_params p = {
 		.flags = flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-		/* More may be in flight than is submitted at once: every disk's queues, every kick.
+		/*
+		 * More may be in flight than is submitted at once: every disk's queues, every kick.
+		 * What does not fit the kernel keeps for later, and these stay resident.
 		 */
-		.cq_entries = 16 * entries,
+		.cq_entries = CQ_FACTOR * entries,
 	};
 	int ret = io_uring_queue_init_params(entries, ring, &p);
 
 	if (ret == -EINVAL) {
-		p = (struct io_uring_params){ .flags = flags, .cq_entries = 16 * entries };
+		p = (struct io_uring_params){ .flags = flags, .cq_entries = CQ_FACTOR * entries };
 		ret = io_uring_queue_init_params(entries, ring, &p);
 	}
 	return ret;

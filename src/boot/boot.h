@@ -70,10 +70,11 @@ int boot_load_initrd(const struct guest_mem *mem, int fd, const char *path, uint
 
 /* A device on the guest's memory bus. */
 struct machine_device {
-	const char *compatible; /* device-tree binding: "virtio,mmio", "qemu,pvpanic-mmio" */
+	const char *compatible; /* device-tree binding: "virtio,mmio", "ns16550a", ... */
 	uint64_t base;
 	uint32_t size;
-	int irq; /* IOAPIC pin, rising edge; -1: none */
+	int irq;           /* IOAPIC pin, rising edge; -1: none */
+	uint32_t clock_hz; /* what clocks it, where the binding asks for that; 0: nothing said */
 };
 
 #define MACHINE_DEVICES_MAX 24
@@ -136,9 +137,10 @@ int boot_build_workload_cpio(const struct machine *m, void **out, size_t *len);
 /*
  * Everything the kernel finds in memory at its entry, apart from itself and the initrd: boot_params
  * with the e820 map, command line, GDT, page tables, the device tree and a random seed
- * (SETUP_RNG_SEED) as setup_data for a kernel that reads_device_tree; for any other the seed, an MP
- * table, and "virtio_mmio.device=" put before the command line for each virtio device (before it,
- * because what follows a "--" in it is for init).
+ * (SETUP_RNG_SEED) as setup_data for a kernel that reads_device_tree, with "earlycon=" for the
+ * tree's serial port put before the command line; for any other the seed, an MP table, and
+ * "virtio_mmio.device=" put there for each virtio device (before it, because what follows a "--" in
+ * it is for init).
  * Returns 0, or negative errno with the sentence in @err (a command line that is too long, ...).
  */
 int boot_write_machine(const struct guest_mem *mem, const struct machine *m,

@@ -16,9 +16,10 @@
  * are not read from it: they come from boot_params.
  *
  * The local APIC has no node, which means that it is where every PC has it. (A node could say
- * "intel,virtual-wire-mode", and Linux would then drop the PIC's legacy interrupts, which the
- * serial port at 0x3f8 needs, being none of the tree's devices.) Each property costs the guest a
- * file in sysfs, so there are only those that something reads.
+ * "intel,virtual-wire-mode", and Linux would then drop the PIC's legacy interrupts, which a kernel
+ * needs that finds the serial port at 0x3f8 and not in the tree. Ours has done away with them, see
+ * guest/kernel/patches.) Each property costs the guest a file in sysfs, so there are only those
+ * that something reads.
  */
 #define IOAPIC_PHANDLE     1u
 #define SYSCON_PHANDLE     2u
@@ -127,6 +128,8 @@ static void add_device(struct tree *t, const struct machine_device *dev)
 
 		put_bytes(t, "interrupts", cells, sizeof(cells));
 	}
+	if (dev->clock_hz)
+		put_u32(t, "clock-frequency", dev->clock_hz);
 	node_end(t);
 }
 

@@ -141,6 +141,10 @@ static int cmdline_write(const struct guest_mem *mem, const struct machine *m,
 				       dev->size, (unsigned long long)dev->base, dev->irq);
 		}
 	}
+	for (unsigned int i = 0; !ret && kernel->reads_device_tree && i < m->ndevices; i++)
+		if (!strcmp(m->devices[i].compatible, "ns16550a"))
+			ret = text_add(buf, sizeof(buf), &pos, "earlycon=uart8250,mmio,%#llx ",
+				       (unsigned long long)m->devices[i].base);
 	own = pos;
 	if (!ret)
 		ret = text_add(buf, sizeof(buf), &pos, "%s", cmdline);

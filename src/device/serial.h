@@ -6,10 +6,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SERIAL_PORT  0x3f8u
-#define SERIAL_PORTS 8u
-#define SERIAL_GSI   4u
-#define SERIAL_FIFO  64u /* bytes of input held for the guest */
+#define SERIAL_PORT     0x3f8u
+#define SERIAL_PORTS    8u
+#define SERIAL_GSI      4u
+#define SERIAL_CLOCK_HZ 1843200u /* so that divisor 1 is 115200 baud */
+#define SERIAL_FIFO     64u      /* bytes of input held for the guest */
 
 /*
  * A 16550A at the legacy COM1 address. Its registers are used by vCPU threads, its input comes from

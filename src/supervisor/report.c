@@ -4,15 +4,19 @@
 #include <json-c/json.h>
 #include <stdio.h>
 
-static void add_stage(struct json_object *stages, const char *name, uint64_t from, uint64_t to)
+static void add_ms(struct json_object *object, const char *name, uint64_t ns)
 {
+	double ms = (double)ns / 1e6;
 	char text[32];
 
-	if (!from || !to || to < from)
-		return;
-	double ms = (double)(to - from) / 1e6;
 	snprintf(text, sizeof(text), "%.3f", ms);
-	json_object_object_add(stages, name, json_object_new_double_s(ms, text));
+	json_object_object_add(object, name, json_object_new_double_s(ms, text));
+}
+
+static void add_stage(struct json_object *stages, const char *name, uint64_t from, uint64_t to)
+{
+	if (from && to && to >= from)
+		add_ms(stages, name, to - from);
 }
 
 void report_print_json(const struct report *r)
@@ -33,6 +37,7 @@ void report_print_json(const struct report *r)
 	add_stage(stages, "end", r->exit_ns ? r->exit_ns : r->running_ns, r->end_ns);
 	add_stage(stages, "total", r->begin_ns, r->end_ns);
 	json_object_object_add(root, "stages_ms", stages);
+	add_ms(root, "setup_cpu_ms", r->stats.setup_cpu_ns);
 	json_object_object_add(exits, "all", json_object_new_uint64(r->stats.exits));
 	json_object_object_add(exits, "user", json_object_new_uint64(r->stats.user_exits));
 	json_object_object_add(exits, "pio", json_object_new_uint64(r->stats.pio_exits));

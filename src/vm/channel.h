@@ -26,12 +26,13 @@ enum vm_end {
 	VM_END_ERROR,   /* the host failed us; see the text */
 };
 
-/* Counts over the life of a VM, all vCPUs together. */
+/* What a VM took over its life, all vCPUs together. */
 struct vm_stats {
-	uint64_t exits;      /* from guest to host kernel, as KVM counts them; 0: unknown */
-	uint64_t user_exits; /* of those, to the monitor */
-	uint64_t pio_exits;  /* of those, for a port */
-	uint64_t mmio_exits; /* of those, for a memory-mapped register */
+	uint64_t exits;        /* from guest to host kernel, as KVM counts them; 0: unknown */
+	uint64_t user_exits;   /* of those, to the monitor */
+	uint64_t pio_exits;    /* of those, for a port */
+	uint64_t mmio_exits;   /* of those, for a memory-mapped register */
+	uint64_t setup_cpu_ns; /* the monitor's CPU time until the guest was first entered */
 };
 
 struct message {

@@ -36,8 +36,10 @@
 #include "vm/vcpu.h"
 #include "vm/worker.h"
 
-#define DEVICE_BASE      0xd0000000ull
-#define DEVICE_STRIDE    0x1000ull
+#define DEVICE_BASE   0xd0000000ull
+#define DEVICE_STRIDE 0x1000ull
+/* Past the pages that are read as memory: reading a UART has effects. */
+#define SERIAL_GPA       (DEVICE_BASE + DEVICE_PAGES * DEVICE_STRIDE)
 #define KVM_TSS_GPA      0xfffbd000u   /* three pages that KVM needs on Intel CPUs without */
 #define KVM_IDENTITY_GPA 0xfffbc000ull /* unrestricted guest mode, and one for its page table */
 #define DEVICE_PAGES     (MACHINE_DEVICES_MAX + 1) /* and the power-off register */
@@ -78,6 +80,7 @@ struct vm {
 	struct virtio_device *nets[CONFIG_NETS_MAX];
 	struct worker *workers; /* NULL: none */
 	unsigned int nworkers;
+	uint64_t setup_cpu_ns;
 
 	struct serial serial;
 	int serial_irq_fd;
@@ -301,6 +304,26 @@ static int host_error(struct vm *vm, int ret, const char *what)
 	return error_set(&vm->err, -ret, "%s: %s", what, strerror(-ret));
 }
 
+/*
+ * As firmware leaves them: no line is open. Our own kernel never looks at the PICs, and the first
+ * edge on one of their lines would reach it as vector 0 to 15, an exception's.
+ */
+static int mask_pics(const struct vm *vm)
+{
+	static const uint32_t pics[] = { KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE };
+
+	for (size_t i = 0; i < sizeof(pics) / sizeof(pics[0]); i++) {
+		struct kvm_irqchip chip = { .chip_id = pics[i] };
+
+		if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chip))
+			return -errno;
+		chip.chip.pic.imr = 0xff;
+		if (ioctl(vm->fd, KVM_SET_IRQCHIP, &chip))
+			return -errno;
+	}
+	return 0;
+}
+
 static int create_vm(struct vm *vm)
 {
 	uint64_t identity = KVM_IDENTITY_GPA;
@@ -311,7 +334,8 @@ static int create_vm(struct vm *vm)
 		return host_error(vm, -errno, "KVM cannot create a virtual machine");
 	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) ||
 	    ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
-	    ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) || ioctl(vm->fd, KVM_CREATE_PIT2, &pit))
+	    ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) || ioctl(vm->fd, KVM_CREATE_PIT2, &pit) ||
+	    mask_pics(vm))
 		return host_error(vm, -errno, "KVM cannot create the interrupt controllers");
 	return 0;
 }
@@ -378,7 +402,17 @@ static int add_legacy_devices(struct vm *vm)
 	vm->console_room_file = loop_add_file(vm->loop, vm->serial_room_fd);
 	console_listen(vm);
 
+	/* One port at two addresses: where PCs have it, and for device trees, which know no ports.
+	 */
 	bus_add(&vm->pio, SERIAL_PORT, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
+	bus_add(&vm->mmio, SERIAL_GPA, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
+	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
+		.compatible = "ns16550a",
+		.base = SERIAL_GPA,
+		.size = SERIAL_PORTS,
+		.irq = SERIAL_GSI,
+		.clock_hz = SERIAL_CLOCK_HZ,
+	};
 	bus_add(&vm->pio, I8042_DATA_PORT, I8042_STATUS_PORT - I8042_DATA_PORT + 1, &i8042_bus_ops,
 		vm);
 	bus_add(&vm->pio, CMOS_INDEX_PORT, 2, &cmos_bus_ops, vm);
@@ -645,6 +679,7 @@ static int vm_go(struct vm *vm)
 		ret = worker_start(&vm->workers[i]);
 	if (ret)
 		return host_error(vm, ret, "a disk's thread cannot be started");
+	vm->setup_cpu_ns = clock_cpu_ns();
 	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpus[i]);
 	if (ret)
@@ -660,6 +695,7 @@ static void vm_stop(struct vm *vm, struct vm_stats *stats)
 		worker_stop(&vm->workers[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		vcpu_stop(&vm->vcpus[i]);
+	stats->setup_cpu_ns = vm->setup_cpu_ns;
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *v = &vm->vcpus[i];
 

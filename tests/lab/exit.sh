@@ -85,7 +85,7 @@ case_json() {
 	tail -n 1 "$err" >report.json
 	jq -e '.name == "reported" and .status == 5 and .reason == "exited" and (has("error") | not)' \
 		report.json || fail "the report names another end"
-	jq -e '[.stages_ms | .setup, .boot, .start, .run, .end, .total] | all(type == "number" and . >= 0)' \
+	jq -e '[(.stages_ms | .setup, .boot, .start, .run, .end, .total), .setup_cpu_ms] | all(type == "number" and . >= 0)' \
 		report.json || fail "a stage is missing from the report"
 	jq -e '.exits | .all > 0 and .all >= .user and .user >= .pio + .mmio' \
 		report.json || fail "the report's numbers of exits are not plausible"

@@ -85,6 +85,82 @@ Test(boot_elf, knows_a_kernel_that_reads_device_trees)
 	cr_expect(k.reads_device_tree);
 }
 
+/* Our own kernel's way: then nothing is searched. */
+struct test_note {
+	Elf64_Nhdr head;
+	char name[8];
+	uint32_t desc;
+};
+
+static bool note_is_known(const struct test_note *notes, size_t len, uint64_t claimed_len)
+{
+	struct kernel_image k;
+	struct error err;
+
+	memcpy(elf->text, notes, len);
+	elf->ph[2].p_offset = offsetof(struct test_elf, text);
+	elf->ph[2].p_filesz = claimed_len;
+	cr_assert_eq(load_bytes(32 * MIB, elf, sizeof(*elf), &k, &err), 0, "%s", err.text);
+	return k.reads_device_tree;
+}
+
+Test(boot_elf, knows_the_note_of_our_own_kernel)
+{
+	const struct test_note notes[] = {
+		{ { 6, 4, 0x101 }, "Linux", 0 },
+		{ { 7, 4, 1 }, "kvmbox", 0 },
+	};
+	struct test_note odd = notes[1];
+
+	cr_expect(note_is_known(notes, sizeof(notes), sizeof(notes)));
+	cr_expect(note_is_known(&notes[1], sizeof(notes[1]), 19));
+	cr_expect_not(note_is_known(notes, sizeof(notes), sizeof(notes[0])));
+	cr_expect_not(note_is_known(&notes[1], sizeof(notes[1]), 18), "cut short");
+	odd.head.n_type = 2;
+	cr_expect_not(note_is_known(&odd, sizeof(odd), sizeof(odd)), "another type");
+	odd = notes[1];
+	odd.head.n_namesz = 6;
+	cr_expect_not(note_is_known(&odd, sizeof(odd), sizeof(odd)), "another name");
+}
+
+Test(boot_elf, damaged_notes_say_nothing)
+{
+	struct test_note n = { { UINT32_MAX, UINT32_MAX, 1 }, "kvmbox", 0 };
+
+	cr_expect_not(note_is_known(&n, sizeof(n), 4096));
+	n.head.n_namesz = 0;
+	n.head.n_descsz = 0;
+	cr_expect_not(note_is_known(&n, sizeof(n), 4096));
+	n.head.n_descsz = UINT32_MAX - 2;
+	cr_expect_not(note_is_known(&n, sizeof(n), 4096));
+	cr_expect_not(note_is_known(&n, sizeof(n), UINT64_MAX));
+}
+
+/* A hole in the file is zeros in memory, as it is read, and no more than the file is loaded. */
+Test(boot_elf, loads_over_holes_in_the_file)
+{
+	const uint64_t text_off = 64 * 1024, text_size = 512 * 1024;
+	struct guest_mem mem = test_mem(32 * MIB);
+	struct kernel_image k;
+	struct error err;
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	elf->ph[0].p_offset = text_off;
+	elf->ph[0].p_filesz = elf->ph[0].p_memsz = text_size;
+	cr_assert_eq(pwrite(fd, elf, sizeof(*elf), 0), (ssize_t)sizeof(*elf));
+	cr_assert_eq(pwrite(fd, "first", 5, (off_t)text_off), 5);
+	cr_assert_eq(pwrite(fd, "in between", 10, (off_t)text_off + 256 * 1024 + 5), 10);
+	cr_assert_eq(ftruncate(fd, (off_t)(text_off + text_size)), 0);
+	cr_assert_eq(boot_load_kernel(&mem, fd, "vmlinux", &k, &err), 0, "%s", err.text);
+	const uint8_t *text = mem.base + TEST_TEXT_GPA;
+	cr_expect_eq(memcmp(text, "first", 5), 0);
+	cr_expect_eq(memcmp(text + 256 * 1024 + 5, "in between", 10), 0);
+	cr_expect_eq(text[100 * 1024], 0);
+	cr_expect_eq(text[text_size - 1], 0);
+	close(fd);
+	guest_mem_deinit(&mem);
+}
+
 Test(boot_elf, refuses_what_is_no_kernel)
 {
 	static const char words[] = "neither an ELF vmlinux nor a bzImage";

@@ -14,8 +14,8 @@ static struct machine machine(void)
 	return (struct machine){
 		.cpus = 3,
 		.ndevices = 2,
-		.devices = { { "virtio,mmio", 0xd0000000, 0x1000, 5 },
-			     { "qemu,pvpanic-mmio", 0xd0001000, 0x1000, -1 } },
+		.devices = { { "virtio,mmio", 0xd0000000, 0x1000, 5, 0 },
+			     { "qemu,pvpanic-mmio", 0xd0001000, 0x1000, -1, 0 } },
 		.workload = {
 			.argv = (char *const *)argv_sh,
 			.env = (char *const *)env_two,
@@ -197,6 +197,19 @@ Test(boot_fdt, what_is_not_given_is_not_there)
 	cr_expect_lt(fdt_path_offset(tree, "/kvmbox/root"), 0);
 }
 
+Test(boot_fdt, serial_port_with_its_clock)
+{
+	struct machine m = machine();
+	const char *serial = "/bus/ns16550a@d0019000";
+
+	m.devices[m.ndevices++] = (struct machine_device){ "ns16550a", 0xd0019000, 8, 4, 1843200 };
+	build(&m);
+	EXPECT_CELLS(serial, "reg", 0, 0xd0019000, 8);
+	EXPECT_CELLS(serial, "interrupts", 4, 3);
+	EXPECT_CELLS(serial, "clock-frequency", 1843200);
+	expect_no_prop("/bus/mmio@d0000000", "clock-frequency");
+}
+
 Test(boot_fdt, no_arguments_no_workload)
 {
 	struct machine m = machine();
@@ -214,7 +227,7 @@ Test(boot_fdt, the_largest_machine_fits)
 	m.ndevices = MACHINE_DEVICES_MAX;
 	for (unsigned int i = 0; i < m.ndevices; i++)
 		m.devices[i] = (struct machine_device){ "virtio,mmio", 0xd0000000 + i * 0x1000ull,
-							0x1000, 5 };
+							0x1000, 5, 0 };
 	build(&m);
 	EXPECT_CELLS("/bus/mmio@d0017000", "reg", 0, 0xd0017000, 0x1000);
 }

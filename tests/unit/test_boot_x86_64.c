@@ -24,9 +24,9 @@ static void setup(void)
 	machine = (struct machine){
 		.cpus = 2,
 		.ndevices = 3,
-		.devices = { { "virtio,mmio", 0xd0000000, 0x1000, 5 },
-			     { "virtio,mmio", 0xd0001000, 0x1000, 17 },
-			     { "qemu,pvpanic-mmio", 0xd0002000, 0x1000, -1 } },
+		.devices = { { "virtio,mmio", 0xd0000000, 0x1000, 5, 0 },
+			     { "virtio,mmio", 0xd0001000, 0x1000, 17, 0 },
+			     { "qemu,pvpanic-mmio", 0xd0002000, 0x1000, -1, 0 } },
 		.workload = { .argv = (char *const *)argv },
 	};
 	err.text[0] = '\0';
@@ -151,6 +151,19 @@ Test(boot_x86_64, mp_table_and_command_line_for_any_other)
 	cr_expect_eq(memcmp(mem.base + BOOT_MPTABLE_GPA, "_MP_", 4), 0);
 	cr_expect_str_eq(cmdline_text(), "virtio_mmio.device=0x1000@0xd0000000:5 "
 					 "virtio_mmio.device=0x1000@0xd0001000:17 quiet -- x");
+}
+
+/* What a kernel has to say before it knows the tree, and its drivers, reaches the serial port. */
+Test(boot_x86_64, early_console_where_the_tree_has_a_serial_port)
+{
+	machine.devices[machine.ndevices++] = (struct machine_device){
+		.compatible = "ns16550a", .base = 0xd0019000, .size = 8, .irq = 4
+	};
+	write_machine(&with_tree, "quiet -- x");
+	cr_expect_str_eq(cmdline_text(), "earlycon=uart8250,mmio,0xd0019000 quiet -- x");
+	write_machine(&without_tree, "quiet");
+	cr_expect_null(strstr(cmdline_text(), "earlycon"));
+	cr_expect_null(strstr(cmdline_text(), "0xd0019000"));
 }
 
 Test(boot_x86_64, each_machine_has_its_own_seed)

@@ -35,6 +35,7 @@ MONITORS = {"kvmbox": "kvmbox", "qemu": "QEMU microvm"}
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then). An i8259
 # or an in-kernel I/O APIC costs it 400 exits more; with option ROMs it is no faster.
 MICROVM = "microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
+HIDDEN = argparse.SUPPRESS
 CFLAGS = ("-std=gnu17", "-Wall", "-Wextra", "-Werror")
 
 
@@ -180,6 +181,7 @@ class Machine:
         self.errors.close()
         while self.stats and self.stats.exists():
             time.sleep(0.01)
+        await_free_tap()
 
 
 @contextlib.contextmanager
@@ -207,6 +209,15 @@ def disk_directory(directory):
             yield pathlib.Path(mounted)
         finally:
             run("umount", mounted)
+
+
+def await_free_tap(name=TAP):
+    """A ring's files are let go some time after the process has ended."""
+    carrier, deadline = pathlib.Path(f"/sys/class/net/{name}/carrier"), time.monotonic() + BOOT_SECONDS
+    while carrier.exists() and carrier.read_text().strip() != "0":
+        if time.monotonic() > deadline:
+            die(f"interface {name} is still in use though its VM has ended")
+        time.sleep(0.01)
 
 
 def can_direct(file):
@@ -264,7 +275,7 @@ def options_parser(description, rounds=5):
     parser.add_argument("--build", type=pathlib.Path, metavar="DIR", default=REPO / "build",
                         help="what to boot: DIR/kvmbox, DIR/guest/vmlinux-micro (default: build)")
     # How this program tells itself in the lab to measure, with what fill_directory() has built.
-    parser.add_argument("--measure", type=pathlib.Path, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", type=pathlib.Path, help=HIDDEN)
     return parser
 
 
@@ -352,15 +363,23 @@ class SystemCalls:
         return sum(self.calls.values())
 
 
+@dataclasses.dataclass
+class Mapping:
+    """One of a process's mappings, as /proc/PID/smaps tells of it; sizes in bytes."""
+    start: int
+    end: int
+    name: str
+    fields: dict
+
+
 def mappings(pid):
-    """A process's mappings: (bytes of address space, name, {field of smaps: bytes})."""
     found = []
     for line in pathlib.Path(f"/proc/{pid}/smaps").read_text().splitlines():
         head = re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+\s*(.*)", line)
         if head:
-            found.append((int(head[2], 16) - int(head[1], 16), head[3], {}))
+            found.append(Mapping(int(head[1], 16), int(head[2], 16), head[3], {}))
             continue
         field = re.match(r"(\w+):\s+(\d+) kB", line)
         if field:
-            found[-1][2][field[1]] = int(field[2]) << 10
+            found[-1].fields[field[1]] = int(field[2]) << 10
     return found

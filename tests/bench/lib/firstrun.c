@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Tells what a monitor has spent when it first enters the guest: preloaded into it (LD_PRELOAD), it
-// writes a line "PROCESS USER SYSTEM PARENT" to the descriptor that FIRST_KVM_RUN gives, once for
-// each process, before its first KVM_RUN. Times are in nanoseconds of CPU: the process's own, in user and
-// kernel mode, and what its parent has spent, where that runs the same program (kvmbox's supervisor),
-// else 0.
+// writes a line "PROCESS OWN PARENT" to the descriptor that FIRST_KVM_RUN gives, once for each
+// process, before its first KVM_RUN. Times are in nanoseconds of CPU, user and kernel mode
+// together: the process's own, and what its parent has spent, where that runs the same program
+// (kvmbox's supervisor), else 0.
 
 #define _GNU_SOURCE
 #include <limits.h>
@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,18 +41,12 @@ static long long parent_time(void)
 
 static void tell(int fd)
 {
-	struct timespec all;
-	struct rusage usage;
+	struct timespec own;
 	char line[128];
 
-	// The clock is exact, what rusage says is only the clock's division into two.
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &all);
-	getrusage(RUSAGE_SELF, &usage);
-	long long user = usage.ru_utime.tv_sec * 1000000000ll + usage.ru_utime.tv_usec * 1000ll;
-	if (user > to_ns(all))
-		user = to_ns(all);
-	int len = snprintf(line, sizeof(line), "%d %lld %lld %lld\n", getpid(), user, to_ns(all) - user,
-			   parent_time());
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+	int len =
+		snprintf(line, sizeof(line), "%d %lld %lld\n", getpid(), to_ns(own), parent_time());
 	if (write(fd, line, (size_t)len) != len)
 		abort();
 }
