@@ -36,7 +36,7 @@ own_host() {
 	# In the foreground, so that the case's end ends them.
 	ip netns exec remote busybox httpd -f -p 80 -h www &
 	ip netns exec remote "$lab/resolver.py" 192.0.2.2 192.0.2.2 &
-	await 10 "the remote web server" http remote 192.0.2.2 2>/dev/null
+	await 60 "the remote web server" http remote 192.0.2.2 2>/dev/null
 }
 
 # http NETNS ADDR [PORT]: gets /page from there; NETNS "" is the host's own.
@@ -204,7 +204,7 @@ case_nat_loopback_dns() {
 	echo 'nameserver 127.0.0.53' >resolv.conf
 	busybox httpd -f -p 127.0.0.1:81 -h www &
 	busybox httpd -f -p 82 -h www &
-	await 10 "the local web servers" http '' 127.0.0.1 82
+	await 60 "the local web servers" http '' 127.0.0.1 82
 	boot --net nat -- /bin/sh -c '
 		wget -qO- http://remote.example/page && echo by name
 		# All else of the host is closed: what listens to all, and what listens to it alone.
@@ -290,7 +290,7 @@ case_nat_killed() {
 	kill -KILL "$pid"
 	finish 2>/dev/null
 	expect_status 137
-	await 10 "the end of the monitor" gone "$monitor"
+	await 60 "the end of the monitor" gone "$monitor"
 	nft list tables | grep -q kvmbox || fail "the test is void: the killed VM has left no table"
 	boot --net nat -p 8080:80 -- /bin/sh -c 'ip -o addr show eth0'
 	expect_status 0
@@ -391,7 +391,7 @@ case_user_killed() {
 	pgrep passt >/dev/null || fail "the test is void: there is no passt"
 	kill -KILL "$pid"
 	finish 2>/dev/null
-	await 10 "the end of passt" no_passt
+	await 60 "the end of passt" no_passt
 }
 
 no_passt() {
@@ -408,7 +408,7 @@ case_user_errors() {
 	expect_status 125
 	expect_sentence 'passt is missing.*install passt'
 	busybox httpd -f -p 8080 -h www &
-	await 10 "the local web server" http '' 127.0.0.1 8080
+	await 60 "the local web server" http '' 127.0.0.1 8080
 	boot --net user -p 8080:80 -- true
 	expect_status 125
 	expect_sentence '--publish 8080:80/tcp: port 8080 of the host is in use'
