@@ -31,6 +31,8 @@ struct payload_disk {
 	bool buffered; /* no O_DIRECT */
 	unsigned int queues;
 	bool own_loops; /* each queue but the first on a thread of its own */
+	bool sqpoll;
+	bool fixed_buffers;
 };
 
 struct payload {

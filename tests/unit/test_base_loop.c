@@ -184,6 +184,55 @@ Test(loop, signals_that_fail)
 	close(fd);
 }
 
+/* ---- the end of a turn ---- */
+
+static unsigned int stages[LOOP_SLEEPS + 1];
+static unsigned int sleeps_with_work;
+
+static bool note_stage(void *ctx, enum loop_stage stage)
+{
+	struct loop_turn *turn = ctx;
+
+	stages[stage]++;
+	if (stage != LOOP_SLEEPS || !sleeps_with_work)
+		return false;
+	sleeps_with_work--;
+	loop_at_turn(loop, turn);
+	return true;
+}
+
+Test(loop, turns)
+{
+	struct loop_turn turn = { .fn = note_stage, .ctx = &turn };
+	int source = loop_add_source(loop, note_event, &nseen);
+
+	loop_at_turn(loop, &turn);
+	loop_at_turn(loop, &turn);
+	nop(source, 0, 0, 0);
+	turn_until(1);
+	cr_assert(stages[LOOP_TURN_ENDS] == 1 && stages[LOOP_SLEEPS] == 1, "once");
+	nop(source, 0, 0, 0);
+	turn_until(2);
+	cr_assert(stages[LOOP_TURN_ENDS] == 1 && stages[LOOP_SLEEPS] == 1, "for one turn");
+	cr_assert_eq(stages[LOOP_LOOKS], 0, "nothing is expected");
+}
+
+/* Who finds work every time keeps the loop awake, and not from the others. */
+Test(loop, turns_with_work)
+{
+	struct loop_turn turn = { .fn = note_stage, .ctx = &turn };
+	int source = loop_add_source(loop, note_event, &nseen);
+
+	sleeps_with_work = 100;
+	loop_at_turn(loop, &turn);
+	for (unsigned int i = 0; sleeps_with_work; i++) {
+		cr_assert_leq(i, 50);
+		cr_assert_eq(loop_run_once(loop), 0, "it does not wait: nothing will complete");
+	}
+	nop(source, 0, 0, 0);
+	turn_until(1);
+}
+
 /* ---- calls ---- */
 
 static struct loop_thread thread;

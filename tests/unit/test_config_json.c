@@ -159,7 +159,8 @@ Test(config_json, our_keys)
 		  "  \"timeout\": \"1.5m\","
 		  "  \"machine-config\": { \"mem_size\": \"0.5G\" },"
 		  "  \"drives\": [ { \"path_on_host\": \"d\", \"serial\": \"A1\","
-		  "                  \"direct\": \"off\", \"queues\": 3 } ],"
+		  "                  \"direct\": \"off\", \"queues\": 3,"
+		  "                  \"fixed_buffers\": true, \"sqpoll\": true } ],"
 		  "  \"workload\": { \"argv\": [\"/bin/echo\", \"\", \"a b\"],"
 		  "                  \"env\": { \"A\": \"1\", \"B\": \"x=y\" },"
 		  "                  \"workdir\": \"/srv\" } }");
@@ -172,6 +173,7 @@ Test(config_json, our_keys)
 	cr_expect_str_eq(cfg.disks[0].serial, "A1");
 	cr_expect_eq(cfg.disks[0].direct, DISK_DIRECT_OFF);
 	cr_expect_eq(cfg.disks[0].queues, 3);
+	cr_expect(cfg.disks[0].fixed_buffers && cfg.disks[0].sqpoll);
 	cr_expect_str_eq(cfg.argv[0], "/bin/echo");
 	cr_expect_str_eq(cfg.argv[1], "");
 	cr_expect_str_eq(cfg.argv[2], "a b");
