@@ -422,8 +422,15 @@ int loop_run_once(struct loop *loop)
 		return ret;
 
 	struct io_uring_cqe *cqe;
-	/* Handlers only prepare submissions, so this ends with what had completed by now. */
-	while (!io_uring_peek_cqe(&loop->ring, &cqe)) {
+	/*
+	 * What had completed by now. A handler that finds the submission queue full submits it, and
+	 * then more may complete at once: that is for the next round, or the busiest could keep the
+	 * loop from all that only completes while it waits.
+	 */
+	for (unsigned int n = io_uring_cq_ready(&loop->ring); n; n--) {
+		if (io_uring_peek_cqe(&loop->ring, &cqe))
+			break;
+
 		struct io_uring_cqe copy = { .user_data = cqe->user_data,
 					     .res = cqe->res,
 					     .flags = cqe->flags };

@@ -31,6 +31,41 @@ static void teardown(void)
 
 TestSuite(loop, .init = setup, .fini = teardown, .timeout = 60);
 
+/* A source that is never done: it keeps 64 operations under way, for a ring of 8. */
+static unsigned int under_way, handled;
+
+static void go_on(void *ctx, const struct loop_event *ev)
+{
+	int source = *(const int *)ctx;
+
+	(void)ev;
+	handled++;
+	for (under_way--; under_way < 64 && handled < 100000; under_way++) {
+		struct io_uring_sqe *sqe = loop_sqe(loop);
+
+		io_uring_prep_nop(sqe);
+		loop_tag(sqe, source, 0, 0, 0);
+	}
+}
+
+/* However busy one source is, a round of the loop ends, and what waits for that has its turn. */
+Test(loop, rounds_end)
+{
+	int source = loop_add_source(loop, go_on, &source);
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_nop(sqe);
+	loop_tag(sqe, source, 0, 0, 0);
+	under_way = 1;
+	for (int i = 0; i < 10; i++) {
+		unsigned int before = handled;
+
+		cr_assert_eq(loop_run_once(loop), 0);
+		cr_assert_leq(handled - before, 128, "%u operations in one round",
+			      handled - before);
+	}
+}
+
 /* On threads of their own. */
 TestSuite(loop_call, .timeout = 60);
 
