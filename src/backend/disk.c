@@ -25,10 +25,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
+
+#define LOCK_TRIES 50 /* every 10 ms */
 
 struct raw_disk {
 	struct disk disk;
@@ -80,12 +83,22 @@ static void prep_transfer(const struct disk_queue *q, struct io_uring_sqe *sqe,
 {
 	bool direct = q->disk->direct_fd >= 0 && is_aligned(q->disk, io);
 	int file = direct ? q->direct_file : q->file;
+	bool read = io->op == DISK_READ;
 
-	if (io->op == DISK_READ)
-		io_uring_prep_readv2(sqe, file, io->iov, io->niov, io->offset, 0);
+	/* There is no vector of fixed buffers before Linux 6.15. */
+	int buffer = io->niov == 1 ? loop_buffer(q->loop, io->iov->iov_base, io->iov->iov_len) : -1;
+	if (buffer >= 0 && read)
+		io_uring_prep_read_fixed(sqe, file, io->iov->iov_base,
+					 (unsigned int)io->iov->iov_len, io->offset, buffer);
+	else if (buffer >= 0)
+		io_uring_prep_write_fixed(sqe, file, io->iov->iov_base,
+					  (unsigned int)io->iov->iov_len, io->offset, buffer);
+	else if (read)
+		io_uring_prep_readv(sqe, file, io->iov, io->niov, io->offset);
 	else
-		io_uring_prep_writev2(sqe, file, io->iov, io->niov, io->offset,
-				      io->durable ? RWF_DSYNC : 0);
+		io_uring_prep_writev(sqe, file, io->iov, io->niov, io->offset);
+	if (io->durable && !read)
+		sqe->rw_flags = RWF_DSYNC;
 }
 
 static void submit(struct disk_queue *q, struct disk_io *io)
@@ -355,6 +368,24 @@ static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error
 	return 0;
 }
 
+/*
+ * The kernel takes a ring apart after its process has ended, and until then the file stays locked:
+ * so a machine that is started right behind another one's end waits for that.
+ */
+static int lock(int fd, bool shared)
+{
+	const struct timespec nap = { .tv_nsec = 10 * 1000 * 1000 };
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (!flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB))
+			return 0;
+		if (errno != EWOULDBLOCK)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	return -1;
+}
+
 int disk_open(const struct disk_config *cfg, struct disk **out, struct error *err)
 {
 	int flags = cfg->read_only ? O_RDONLY : O_RDWR;
@@ -374,7 +405,7 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 				cfg->read_only ? "reading" : "writing", strerror(errno));
 		goto fail;
 	}
-	if (flock(d->fd, (cfg->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB)) {
+	if (lock(d->fd, cfg->read_only)) {
 		ret = error_set(err, errno,
 				"disk %s is in use by another program: stop that one first, or "
 				"attach the disk read-only to both",

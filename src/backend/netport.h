@@ -35,8 +35,9 @@ struct netport_io {
 	unsigned int niov;
 	uint16_t slot; /* the submitter's number, unique among the pair's sends, or receives */
 	/*
-	 * Bytes moved, header included, or negative errno: -ECANCELED, or -ENODEV when the other
-	 * end is gone for good. Loop thread, never within the call that began it.
+	 * Of a receive the bytes that came, header included; of a send nothing below 0. Or negative
+	 * errno: the frame is lost, with -ENODEV because the other end is gone for good, with
+	 * -ECANCELED because of cancel(). Loop thread, never within the call that began it.
 	 */
 	void (*done)(struct netport_io *io, int result);
 };

@@ -45,17 +45,10 @@ struct tap {
 	struct tap_pair pairs[NETPORT_PAIRS_MAX];
 };
 
-/*
- * -EBADFD: the descriptor has no interface. That is so of every queue when it was deleted, and of a
- * single one while it is detached.
- */
-static int result_of(const struct tap *t, int res)
+/* -EBADFD: there is no interface any more. A queue that rests is only silent. */
+static int result_of(int res)
 {
-	struct ifreq ifr;
-
-	if (res != -EBADFD)
-		return res;
-	return ioctl(t->pairs[0].fd, TUNGETIFF, &ifr) ? -ENODEV : -ECANCELED;
+	return res == -EBADFD ? -ENODEV : res;
 }
 
 /* Of the receives in flight the first waits; the others have not begun. */
@@ -82,11 +75,11 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 	case OP_SEND:
 		io = p->sends[slot];
 		p->sends[slot] = NULL;
-		io->done(io, result_of(t, ev->res));
+		io->done(io, result_of(ev->res));
 		break;
 	case OP_RECEIVE:
 		p->first++;
-		p->receives[slot]->done(p->receives[slot], result_of(t, ev->res));
+		p->receives[slot]->done(p->receives[slot], result_of(ev->res));
 		break;
 	case OP_CANCEL:
 		/* Cancelling one lets the next of its batch begin. */
@@ -158,10 +151,14 @@ static void tap_cancel(struct netport *port, unsigned int pair)
 static void tap_set_offloads(struct netport *port, unsigned int offloads)
 {
 	struct tap *t = (struct tap *)port;
-	unsigned long flags = (offloads & NETPORT_CSUM ? TUN_F_CSUM : 0) |
-			      (offloads & NETPORT_TSO4 ? TUN_F_TSO4 : 0) |
-			      (offloads & NETPORT_TSO6 ? TUN_F_TSO6 : 0) |
-			      (offloads & NETPORT_ECN ? TUN_F_TSO_ECN : 0);
+	unsigned long flags = 0;
+
+	/* The kernel refuses as a whole what makes no sense: each of these needs the one before. */
+	if (offloads & NETPORT_CSUM)
+		flags = TUN_F_CSUM | (offloads & NETPORT_TSO4 ? TUN_F_TSO4 : 0) |
+			(offloads & NETPORT_TSO6 ? TUN_F_TSO6 : 0);
+	if (flags & (TUN_F_TSO4 | TUN_F_TSO6) && offloads & NETPORT_ECN)
+		flags |= TUN_F_TSO_ECN;
 
 	/* It fails only where the interface is gone, and then nothing is received any more. */
 	(void)ioctl(t->pairs[0].fd, TUNSETOFFLOAD, flags);

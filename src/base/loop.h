@@ -44,6 +44,13 @@ typedef void loop_handler(void *ctx, const struct loop_event *ev);
  * Returns 0 or negative errno (-ENOSYS or -EPERM where the host forbids io_uring).
  */
 int loop_new(struct loop **out, unsigned int entries);
+/*
+ * Likewise, with a kernel thread that polls for submissions: a core is busy as long as there are
+ * any, and some milliseconds more. @share, which may be NULL, is a loop of this kind whose thread
+ * is to serve this one too, and must live as long.
+ */
+int loop_new_polled(struct loop **out, unsigned int entries, const struct loop *share);
+
 /* The thread that ran it runs it no more. */
 void loop_free(struct loop *loop);
 
@@ -58,6 +65,16 @@ int loop_add_source(struct loop *loop, loop_handler *handler, void *ctx);
  * file's number, for use with IOSQE_FIXED_FILE, or negative errno. The loop does not own @fd.
  */
 int loop_add_file(struct loop *loop, int fd);
+
+/*
+ * Register @size bytes at @base as buffers, once, so that requests need not look their pages up:
+ * loop_buffer() tells which. This pins the memory, all of it, for the life of the loop. Returns 0
+ * or negative errno (-ENOMEM: more than the limit on locked memory).
+ */
+int loop_add_memory(struct loop *loop, void *base, size_t size);
+
+/* The number of the registered buffer that holds the @len bytes at @p, or -1. */
+int loop_buffer(const struct loop *loop, const void *p, size_t len);
 
 /*
  * A free submission entry, tagged; the caller prepares it with io_uring_prep_*() BEFORE calling
@@ -82,10 +99,40 @@ void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16
 /* Signal eventfd @file (a fixed file's number), with the next batch; failures are not reported. */
 void loop_signal(struct loop *loop, int file);
 
+/*
+ * Something to be done when a turn is over, that is, when what had completed has been handled.
+ *
+ * At LOOP_TURN_ENDS, what the turn has prepared for others is shown to them, all at once. At
+ * LOOP_SLEEPS, just before the loop waits, whoever does not signal every change is asked to do so
+ * from now on, and looked at for the last time. In between, if the loop has been promised that
+ * there will be more soon, and found that to be true lately, it looks for it for some microseconds
+ * (LOOP_LOOKS), before it goes to sleep.
+ *
+ * The function returns whether there was work, which it has then done. Not in every stage it does
+ * anything.
+ */
+enum loop_stage { LOOP_TURN_ENDS, LOOP_LOOKS, LOOP_SLEEPS };
+
+struct loop_turn {
+	bool (*fn)(void *ctx, enum loop_stage stage);
+	void *ctx;
+	struct loop_turn *next; /* the rest is the loop's */
+	bool listed;
+};
+
+/* Have @turn called, once for the stages of this turn. */
+void loop_at_turn(struct loop *loop, struct loop_turn *turn);
+
+/*
+ * Likewise, with the promise that there will be more to do soon. Returns whether the loop is going
+ * to look for it.
+ */
+bool loop_expect(struct loop *loop, struct loop_turn *turn);
+
 /* Run until loop_stop(). Returns 0, or the negative errno that broke the ring. */
 int loop_run(struct loop *loop);
 
-/* Handle what has completed and submit what is prepared, waiting for at most one completion. */
+/* Submit what is prepared, wait for at least one completion, and handle what has completed. */
 int loop_run_once(struct loop *loop);
 
 /* End loop_run() after the batch under way. Any thread. */

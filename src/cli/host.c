@@ -20,6 +20,7 @@
 #include "base/cleanup.h"
 #include "config/words.h"
 #include "supervisor/datadir.h"
+#include "supervisor/nft.h"
 
 #define MEM_NEEDED  (32ull << 20)
 #define MEM_DEFAULT (256ull << 20)
@@ -318,8 +319,57 @@ static void check_tun(struct inspection *in)
 	check = add(in, "tap", CHECK_WARN, "/dev/net/tun %s%s",
 		    fd < 0 ? "does not open: " : "is no tun device of Linux",
 		    fd < 0 ? strerror(-fd) : "");
-	advise(check, "a VM cannot have a network: load the module (modprobe tun), and run kvmbox "
-		      "as a user who may open it");
+	advise(check,
+	       "a VM has no network but --net user: load the module (modprobe tun), and run kvmbox "
+	       "as a user who may open it");
+}
+
+/* Is there a NAT table to be made? Only root can ask, and only the host that runs can answer. */
+static void check_nat(struct inspection *in)
+{
+	struct error err;
+	struct check *check;
+
+	if (geteuid() != 0) {
+		add(in, "nat", CHECK_OK, "not tried: --net nat is for root");
+		return;
+	}
+	if (nft_run("list tables", &err) == 0) {
+		add(in, "nat", CHECK_OK, "nftables answers");
+		return;
+	}
+	check = add(in, "nat", CHECK_WARN, "%s", err.text);
+	advise(check, "--net nat does not work: install libnftables1 and load the module "
+		      "(modprobe nf_tables)");
+}
+
+static bool is_in_path(const char *program)
+{
+	const char *path = getenv("PATH");
+	AUTO_FREE char *copy = strdup(path ? path : "/usr/bin:/bin");
+	char *save = NULL;
+
+	for (char *dir = copy ? strtok_r(copy, ":", &save) : NULL; dir;
+	     dir = strtok_r(NULL, ":", &save)) {
+		char full[PATH_MAX];
+
+		snprintf(full, sizeof(full), "%s/%s", dir, program);
+		if (access(full, X_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void check_passt(struct inspection *in)
+{
+	struct check *check;
+
+	if (is_in_path("passt")) {
+		add(in, "passt", CHECK_OK, "is installed");
+		return;
+	}
+	check = add(in, "passt", CHECK_WARN, "is not installed");
+	advise(check, "--net user does not work: install passt");
 }
 
 /* Where the cgroup v2 hierarchy is mounted, below the root. Returns 0 or -ENOENT. */
@@ -523,6 +573,8 @@ void host_inspect(const char *root, struct host_report *report)
 	check_guest_files(&in);
 	check_memory(&in);
 	check_tun(&in);
+	check_nat(&in);
+	check_passt(&in);
 	check_cgroup(&in);
 	check_mitigations(&in);
 	if (in.kvm_fd >= 0)

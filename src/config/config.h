@@ -35,6 +35,8 @@ struct disk_config {
 	char serial[CONFIG_SERIAL_MAX + 1]; /* "": a default is made */
 	enum disk_direct direct;
 	unsigned int queues; /* 0: as many as vCPUs, at most 4 */
+	bool fixed_buffers;  /* pin the guest's memory, and spare that for each request */
+	bool sqpoll;         /* a kernel thread polls for requests */
 };
 
 enum net_mode {
@@ -138,7 +140,8 @@ int parse_size(const char *s, uint64_t *bytes);
 int parse_duration(const char *s, uint64_t *ms);
 
 /*
- * PATH[,ro][,serial=S][,direct=on|off|auto][,queues=N], a comma within PATH being written twice.
+ * PATH[,ro][,serial=S][,direct=on|off|auto][,queues=N][,fixed-buffers=on|off][,sqpoll=on|off], a
+ * comma within PATH being written twice.
  * Returns 0, and @disk->path is the caller's to free; or negative errno with a sentence.
  */
 int parse_disk(const char *s, struct disk_config *disk, struct error *err);

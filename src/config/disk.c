@@ -44,19 +44,56 @@ static int parse_queues(struct disk_config *disk, const char *where, const char 
 	return set_disk_queues(disk, where, queues, err);
 }
 
+static int set_switch(bool *on, const char *where, const char *value, struct error *err)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return error_set(err, EINVAL, "%s: \"%s\" is neither on nor off", where,
+				 word_show(value).text);
+	*on = strcmp(value, "on") == 0;
+	return 0;
+}
+
+static int parse_fixed_buffers(struct disk_config *disk, const char *where, const char *value,
+			       struct error *err)
+{
+	return set_switch(&disk->fixed_buffers, where, value, err);
+}
+
+static int parse_sqpoll(struct disk_config *disk, const char *where, const char *value,
+			struct error *err)
+{
+	return set_switch(&disk->sqpoll, where, value, err);
+}
+
+/* "ro" has no value. */
+static const struct disk_option {
+	const char *name;
+	int (*set)(struct disk_config *disk, const char *where, const char *value,
+		   struct error *err);
+} options[] = {
+	{ "ro", NULL },
+	{ "serial", set_disk_serial },
+	{ "direct", set_disk_direct },
+	{ "queues", parse_queues },
+	{ "fixed-buffers", parse_fixed_buffers },
+	{ "sqpoll", parse_sqpoll },
+};
+
+#define NOPTIONS (sizeof(options) / sizeof(options[0]))
+
 static int unknown_option(const char *name, struct error *err)
 {
-	static const char *const known[] = { "ro", "serial", "direct", "queues" };
 	struct word_match match = { 0 };
 
-	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		word_match_try(&match, name, known[i]);
+	for (size_t i = 0; i < NOPTIONS; i++)
+		word_match_try(&match, name, options[i].name);
 	if (match.word)
 		return error_set(err, EINVAL, "--disk: unknown option \"%s\"%s",
 				 word_show(name).text, word_show_match(&match).text);
 	return error_set(err, EINVAL,
 			 "--disk: unknown option \"%s\", a disk's options are ro, serial=S, "
-			 "direct=on|off|auto and queues=N (a comma in a path is written twice)",
+			 "direct=on|off|auto, queues=N, fixed-buffers=on|off and sqpoll=on|off "
+			 "(a comma in a path is written twice)",
 			 word_show(name).text);
 }
 
@@ -64,30 +101,28 @@ static int unknown_option(const char *name, struct error *err)
 static int parse_option(struct disk_config *disk, char *option, struct error *err)
 {
 	char *value = strchr(option, '=');
+	char where[32];
 
 	if (value)
 		*value++ = '\0';
-	if (strcmp(option, "ro") == 0) {
-		if (value)
-			return error_set(err, EINVAL, "--disk: the option ro takes no value");
-		disk->read_only = true;
-		return 0;
+	for (size_t i = 0; i < NOPTIONS; i++) {
+		if (strcmp(option, options[i].name) != 0)
+			continue;
+		if (!options[i].set && value)
+			return error_set(err, EINVAL, "--disk: the option %s takes no value",
+					 option);
+		if (!options[i].set) {
+			disk->read_only = true;
+			return 0;
+		}
+		if (!value)
+			return error_set(err, EINVAL,
+					 "--disk: the option %s needs a value, as in %s=...",
+					 option, option);
+		snprintf(where, sizeof(where), "--disk: %s", options[i].name);
+		return options[i].set(disk, where, value, err);
 	}
-
-	char where[16];
-
-	snprintf(where, sizeof(where), "--disk: %.6s", option);
-	if (strcmp(option, "serial") != 0 && strcmp(option, "direct") != 0 &&
-	    strcmp(option, "queues") != 0)
-		return unknown_option(option, err);
-	if (!value)
-		return error_set(err, EINVAL, "--disk: the option %s needs a value, as in %s=...",
-				 option, option);
-	if (option[0] == 's')
-		return set_disk_serial(disk, where, value, err);
-	if (option[0] == 'd')
-		return set_disk_direct(disk, where, value, err);
-	return parse_queues(disk, where, value, err);
+	return unknown_option(option, err);
 }
 
 int parse_disk(const char *s, struct disk_config *disk, struct error *err)

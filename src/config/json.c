@@ -460,6 +460,16 @@ static int enter_queues(struct parse *p, const struct at *at, struct json_object
 	return ret < 0 ? ret : set_disk_queues(p->disk, where(p, at).text, n, p->err);
 }
 
+static int enter_fixed_buffers(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return get_boolean(p, at, value, &p->disk->fixed_buffers);
+}
+
+static int enter_sqpoll(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return get_boolean(p, at, value, &p->disk->sqpoll);
+}
+
 static int enter_drive(struct parse *p, const struct at *at, struct json_object *value)
 {
 	static const struct key_spec keys[] = {
@@ -475,6 +485,8 @@ static int enter_drive(struct parse *p, const struct at *at, struct json_object 
 		{ "serial", enter_serial },
 		{ "direct", enter_direct },
 		{ "queues", enter_queues },
+		{ "fixed_buffers", enter_fixed_buffers },
+		{ "sqpoll", enter_sqpoll },
 	};
 	struct disk_config disk = { 0 };
 	int ret = 0;

@@ -339,11 +339,12 @@ static int parse_port(const char *s, uint16_t *port)
 static int parse_publish_address(char **s, struct ip_addr *address)
 {
 	char *text = *s;
+	bool brackets = *text == '[';
 	char *end;
 
-	if (*text == '[') {
+	if (brackets) {
 		end = strstr(++text, "]:");
-		if (!end || !strchr(text, ':'))
+		if (!end)
 			return -EINVAL;
 		*s = end + 2;
 	} else {
@@ -353,7 +354,7 @@ static int parse_publish_address(char **s, struct ip_addr *address)
 		*s = end + 1;
 	}
 	*end = '\0';
-	return ip_parse(text, address);
+	return ip_parse(text, address) || brackets != (address->family == AF_INET6) ? -EINVAL : 0;
 }
 
 int parse_publish(const char *where, const char *s, struct publish_config *publish,

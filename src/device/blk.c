@@ -55,8 +55,6 @@ struct blk_queue {
 	unsigned int nfree;
 	unsigned int in_flight;
 	struct loop_call *stopping;
-	bool signal_wanted;
-	bool popping; /* completions within a kick are signalled once, at its end */
 };
 
 struct blk {
@@ -100,10 +98,7 @@ static void request_answer(struct blk_request *r, uint8_t status)
 	/* 5.2.6: the status byte is the last of the writable part and always written. */
 	virtq_push(q->virtq, r->chain.head, status == VIRTIO_BLK_S_OK ? r->written : 1);
 	request_put(r);
-	if (q->popping)
-		q->signal_wanted = true;
-	else
-		virtio_signal(&q->blk->dev, q->index);
+	virtio_answered(&q->blk->dev, q->index);
 }
 
 static void request_done(struct disk_io *io, int result)
@@ -303,23 +298,16 @@ static void blk_kick(struct virtio_device *dev, unsigned int queue)
 	unsigned int budget = q->virtq->size;
 	int ret = VIRTQ_OK;
 
-	q->popping = true;
 	virtq_suppress_kicks(q->virtq);
 	while (budget && ret == VIRTQ_OK) {
 		ret = take_request(q);
-		if (ret == VIRTQ_OK)
-			budget--;
-		else if (ret == VIRTQ_EMPTY && virtq_want_kicks(q->virtq))
-			ret = VIRTQ_OK;
-	}
-	q->popping = false;
-	if (q->signal_wanted) {
-		q->signal_wanted = false;
-		virtio_signal(dev, queue);
+		budget -= ret == VIRTQ_OK;
 	}
 	if (ret == VIRTQ_FAULT)
 		virtio_fault(dev, "queue %u holds a malformed request", queue);
-	else if (ret != VIRTQ_EMPTY)
+	else if (ret == VIRTQ_EMPTY)
+		virtio_emptied(dev, queue);
+	else
 		/* Out of budget, or of memory: the rest has its turn after the others. */
 		virtio_kick_again(dev, queue);
 }

@@ -37,7 +37,6 @@
 #define RECEIVE_SEGS  (VIRTQ_CHAIN_MAX + 1) /* and the spill */
 #define MACS_MAX      64                    /* of the filter, each kind; more means all */
 #define CTRL_BUDGET   64                    /* commands, before others have their turn */
-#define NUM_BUFFERS   offsetof(struct virtio_net_hdr_v1, num_buffers)
 #define BUFFERS_EMPTY UINT16_MAX
 
 static_assert(sizeof(struct virtio_net_hdr_v1) == NETPORT_HEADER, "5.1.6: the header's layout");
@@ -108,6 +107,7 @@ struct filter {
 struct net {
 	struct virtio_device dev; /* first */
 	struct netport *port;
+	uint8_t mac[ETH_ALEN];           /* that the host gave the card */
 	struct virtio_net_config config; /* little endian */
 	unsigned int pairs;              /* that the driver uses now */
 	unsigned int sends;              /* in flight, of all pairs */
@@ -157,7 +157,8 @@ void net_set_link(struct virtio_device *dev, bool up)
 
 	if ((le16toh(n->config.status) & VIRTIO_NET_S_LINK_UP) == status)
 		return;
-	if (status && has_feature(n, VIRTIO_NET_F_GUEST_ANNOUNCE))
+	/* Before the start, features are the vCPUs' business. */
+	if (status && dev->running && has_feature(n, VIRTIO_NET_F_GUEST_ANNOUNCE))
 		status |= VIRTIO_NET_S_ANNOUNCE;
 	n->config.status = htole16(status);
 	virtio_config_changed(dev);
@@ -220,6 +221,10 @@ static void net_stop(struct virtio_device *dev, struct loop_call *done)
 	struct net *n = (struct net *)dev;
 
 	n->stopping = done;
+	/* What one driver set is not the next one's concern. */
+	memcpy(n->config.mac, n->mac, ETH_ALEN);
+	n->config.status &= htole16((uint16_t)~VIRTIO_NET_S_ANNOUNCE);
+	virtio_config_changed(dev);
 	for (unsigned int i = 0; i < n->port->pairs; i++)
 		n->port->ops->cancel(n->port, i);
 	finish_stop(n);
@@ -489,8 +494,8 @@ static void rx_deliver(struct net *n, struct rx_receive *r, size_t len)
 {
 	struct virtq *q = &n->dev.queues[rx_queue(r->pair)];
 	struct rx *rx = n->rx[r->pair];
-	uint8_t head[NUM_BUFFERS];
-	struct cursor c = cursor_init(r->iov, r->io.niov);
+	struct cursor from = cursor_init(r->iov, r->io.niov), to = from;
+	struct virtio_net_hdr_v1 hdr;
 	unsigned int used = 0;
 
 	while (len) {
@@ -501,10 +506,12 @@ static void rx_deliver(struct net *n, struct rx_receive *r, size_t len)
 		len -= part;
 	}
 
-	uint16_t num_buffers = htole16((uint16_t)used);
-
-	if (cursor_read(&c, head, sizeof(head)))
-		cursor_write(&c, &num_buffers, sizeof(num_buffers));
+	if (cursor_read(&from, &hdr, sizeof(hdr))) {
+		hdr.num_buffers = htole16((uint16_t)used);
+		if (!has_feature(n, VIRTIO_NET_F_GUEST_CSUM))
+			hdr.flags = 0; /* 5.1.6.4.1 */
+		cursor_write(&to, &hdr, sizeof(hdr));
+	}
 	virtq_publish(q);
 	rx_give_back(rx, r, used);
 	while (used)
@@ -512,19 +519,42 @@ static void rx_deliver(struct net *n, struct rx_receive *r, size_t len)
 	virtio_signal(&n->dev, rx_queue(r->pair));
 }
 
+/*
+ * Whether a received header asks of the driver only what was negotiated (5.1.6.4.1). A port may
+ * still hold frames from before a reset, made for the driver of that time.
+ */
+static bool rx_check_header(const struct net *n, const struct virtio_net_hdr_v1 *hdr)
+{
+	if (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !has_feature(n, VIRTIO_NET_F_GUEST_CSUM))
+		return false;
+	if (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN && !has_feature(n, VIRTIO_NET_F_GUEST_ECN))
+		return false;
+	switch (hdr->gso_type & ~(unsigned int)VIRTIO_NET_HDR_GSO_ECN) {
+	case VIRTIO_NET_HDR_GSO_NONE:
+		return true;
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		return has_feature(n, VIRTIO_NET_F_GUEST_TSO4);
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		return has_feature(n, VIRTIO_NET_F_GUEST_TSO6);
+	default:
+		return false;
+	}
+}
+
 /* A frame, or an error, has come into @r. */
 static void rx_frame(struct net *n, struct rx_receive *r, int result)
 {
 	struct rx *rx = n->rx[r->pair];
 	struct cursor c = cursor_init(r->iov, r->io.niov);
-	uint8_t head[NETPORT_HEADER], mac[ETH_ALEN];
+	struct virtio_net_hdr_v1 hdr;
+	uint8_t mac[ETH_ALEN];
 	size_t len = result < 0 ? 0 : (size_t)result;
 
-	if (result < 0 && result != -ECANCELED && result != -EAGAIN && result != -EINTR)
+	if (result == -ENODEV)
 		port_lost(n);
 	if (len < NETPORT_HEADER + ETH_HLEN || len > FRAME_LIMIT ||
-	    !cursor_read(&c, head, sizeof(head)) || !cursor_read(&c, mac, sizeof(mac)) ||
-	    !filter_passes(&n->filter, mac)) {
+	    !cursor_read(&c, &hdr, sizeof(hdr)) || !cursor_read(&c, mac, sizeof(mac)) ||
+	    !rx_check_header(n, &hdr) || !filter_passes(&n->filter, mac)) {
 		rx_give_back(rx, r, 0);
 		return;
 	}
@@ -605,6 +635,9 @@ static int rx_begin(struct net *n, unsigned int pair)
 		if (!r->nbuffers)
 			break;
 		ios[count++] = &r->io;
+		/* There is one spill, so only the last of a batch may come to use it. */
+		if (has_feature(n, VIRTIO_NET_F_MRG_RXBUF) && r->len < FRAME_LIMIT)
+			break;
 	}
 	if (ret == VIRTQ_FAULT) {
 		while (count)
@@ -623,7 +656,8 @@ static void rx_run(struct net *n, unsigned int pair)
 	struct rx *rx = n->rx[pair];
 	int ret = VIRTQ_OK;
 
-	if (rx->in_flight || pair >= n->pairs || n->lost || !q->ready)
+	/* Without MQ the last queue looks like that of a pair which is not there. */
+	if (pair >= n->pairs || rx->in_flight || n->lost || !q->ready)
 		return;
 	virtq_suppress_kicks(q);
 	do {
@@ -643,23 +677,14 @@ static void rx_run(struct net *n, unsigned int pair)
 static bool mac_list_read(struct cursor *c, struct mac_list *list)
 {
 	uint32_t entries;
-	uint8_t mac[ETH_ALEN];
 
-	*list = (struct mac_list){ 0 };
 	if (!cursor_read(c, &entries, sizeof(entries)))
 		return false;
 	entries = le32toh(entries);
-	if (entries > cursor_left(c) / ETH_ALEN)
-		return false;
-	for (uint32_t i = 0; i < entries; i++) {
-		if (!cursor_read(c, mac, sizeof(mac)))
-			return false;
-		if (list->n < MACS_MAX)
-			memcpy(list->macs[list->n++], mac, ETH_ALEN);
-		else
-			list->overflow = true;
-	}
-	return true;
+	list->overflow = entries > MACS_MAX;
+	list->n = list->overflow ? MACS_MAX : entries;
+	return cursor_read(c, list->macs, (size_t)list->n * ETH_ALEN) &&
+	       cursor_skip(c, (size_t)(entries - list->n) * ETH_ALEN);
 }
 
 static bool control_rx(struct net *n, uint8_t cmd, struct cursor *c)
@@ -691,6 +716,9 @@ static bool control_mac(struct net *n, uint8_t cmd, struct cursor *c)
 		    !cursor_read(c, mac, sizeof(mac)))
 			return false;
 		memcpy(n->filter.mac, mac, sizeof(mac));
+		/* 5.1.6.5.2.1: it is in the configuration before the command is done. */
+		memcpy(n->config.mac, mac, sizeof(mac));
+		virtio_config_changed(&n->dev);
 		return true;
 	case VIRTIO_NET_CTRL_MAC_TABLE_SET:
 		if (!has_feature(n, VIRTIO_NET_F_CTRL_RX) || !mac_list_read(c, &unicast) ||
@@ -837,7 +865,7 @@ static void net_start(struct virtio_device *dev)
 	struct net *n = (struct net *)dev;
 
 	n->filter = (struct filter){ 0 };
-	memcpy(n->filter.mac, n->config.mac, ETH_ALEN);
+	memcpy(n->filter.mac, n->mac, ETH_ALEN);
 	/* Without the commands that say otherwise, everything is for the driver. */
 	n->filter.promisc = !has_feature(n, VIRTIO_NET_F_CTRL_RX);
 	n->filter.allmulti = n->filter.promisc;
@@ -945,6 +973,7 @@ int net_new(struct loop *loop, const struct guest_mem *mem, const struct net_spe
 		return -ENOMEM;
 	n->port = spec->port;
 	n->pairs = 1;
+	memcpy(n->mac, spec->mac, ETH_ALEN);
 	memcpy(n->config.mac, spec->mac, ETH_ALEN);
 	n->config.status = htole16(VIRTIO_NET_S_LINK_UP);
 	n->config.max_virtqueue_pairs = htole16((uint16_t)spec->port->pairs);

@@ -56,6 +56,20 @@ bool cursor_write(struct cursor *c, const void *src, size_t len)
 	return true;
 }
 
+bool cursor_skip(struct cursor *c, size_t len)
+{
+	if (cursor_left(c) < len)
+		return false;
+	while (len && len >= c->iov->iov_len - c->off) {
+		len -= c->iov->iov_len - c->off;
+		c->iov++;
+		c->n--;
+		c->off = 0;
+	}
+	c->off += len;
+	return true;
+}
+
 int cursor_slice(const struct cursor *c, size_t len, struct iovec *out, size_t max)
 {
 	size_t off = c->off, n = 0;

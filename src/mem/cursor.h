@@ -28,6 +28,9 @@ size_t cursor_left(const struct cursor *c);
 bool cursor_read(struct cursor *c, void *dst, size_t len);
 bool cursor_write(struct cursor *c, const void *src, size_t len);
 
+/* Advance by @len bytes. False: fewer are left. */
+bool cursor_skip(struct cursor *c, size_t len);
+
 /*
  * The next @len bytes as segments in @out (room for @max), without moving. Returns how many
  * segments, or -1 where fewer bytes are left or @max does not suffice.

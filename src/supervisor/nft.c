@@ -89,8 +89,3 @@ int nft_run(const char *commands, struct error *err)
 	return error_set(err, EPERM, "the host's firewall (nftables) does not take the rules: %s",
 			 words[0] ? words : "no reason is given");
 }
-
-int nft_probe(struct error *err)
-{
-	return nft_run("add table inet kvmbox-check; delete table inet kvmbox-check", err);
-}

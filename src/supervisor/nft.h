@@ -9,6 +9,3 @@
  * carries that library along. Returns 0, or negative errno with the sentence in @err.
  */
 int nft_run(const char *commands, struct error *err);
-
-/* Whether libnftables can be loaded and the kernel answers it. Returns 0 or negative errno. */
-int nft_probe(struct error *err);

@@ -102,6 +102,8 @@ static int add_disk(struct launch *l, const struct disk_config *disk, struct err
 	l->spec.disks[i].queues = queues;
 	/* Who asks for a number of queues has cores for them; the default is the guest's ease. */
 	l->spec.disks[i].own_loops = disk->queues > 1;
+	l->spec.disks[i].sqpoll = disk->sqpoll;
+	l->spec.disks[i].fixed_buffers = disk->fixed_buffers;
 	l->spec.ndisks++;
 	return 0;
 }

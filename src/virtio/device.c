@@ -10,33 +10,75 @@ static void handle_kick_again(void *ctx, const struct loop_event *ev)
 {
 	struct virtio_device *dev = ctx;
 
-	dev->again[ev->index] = false;
+	dev->services[ev->index].again = false;
 	virtio_device_kick(dev, ev->index);
 }
 
+static bool is_live(struct virtio_device *dev, unsigned int queue)
+{
+	return atomic_load(&dev->running) && queue < dev->nqueues && dev->queues[queue].ready &&
+	       !atomic_load(&dev->broken);
+}
+
+/* Also of a device that has broken since: its driver is told of what came before. */
+static void tell_driver(struct virtio_service *s, unsigned int queue)
+{
+	if (s->answered && atomic_load(&s->dev->running) && s->dev->queues[queue].ready)
+		virtio_signal(s->dev, queue);
+	s->answered = false;
+}
+
+/* The queue may have been reset since this was asked for, but not while it runs. */
+static bool end_turn(void *ctx, enum loop_stage stage)
+{
+	struct virtio_service *s = ctx;
+	unsigned int queue = (unsigned int)(s - s->dev->services);
+	struct virtq *q = &s->dev->queues[queue];
+	bool work = false;
+
+	switch (stage) {
+	case LOOP_TURN_ENDS:
+		break;
+	case LOOP_LOOKS:
+		work = is_live(s->dev, queue) && virtq_has_more(q);
+		break;
+	case LOOP_SLEEPS:
+		work = s->emptied && is_live(s->dev, queue) && virtq_want_kicks(q);
+		s->emptied = false;
+		break;
+	}
+	if (work)
+		s->dev->ops->kick(s->dev, queue);
+	/* What was just answered, too: this may have been the last look. */
+	tell_driver(s, queue);
+	return work;
+}
+
 /* The queues that the device's loop serves share a source there. */
-static int add_sources(struct virtio_device *dev)
+static int add_services(struct virtio_device *dev)
 {
 	int own = loop_add_source(dev->loop, handle_kick_again, dev);
 
 	if (own < 0)
 		return own;
 	for (unsigned int i = 0; i < dev->nqueues; i++) {
-		dev->sources[i] = own;
+		struct virtio_service *s = &dev->services[i];
+
+		*s = (struct virtio_service){ .dev = dev, .source = own };
+		s->turn = (struct loop_turn){ .fn = end_turn, .ctx = s };
 		if (!dev->queue_loops[i])
 			dev->queue_loops[i] = dev->loop;
 		else if (dev->queue_loops[i] != dev->loop)
-			dev->sources[i] =
-				loop_add_source(dev->queue_loops[i], handle_kick_again, dev);
-		if (dev->sources[i] < 0)
-			return dev->sources[i];
+			s->source = loop_add_source(dev->queue_loops[i], handle_kick_again, dev);
+		if (s->source < 0)
+			return s->source;
 	}
 	return 0;
 }
 
 int virtio_device_init(struct virtio_device *dev)
 {
-	int ret = add_sources(dev);
+	int ret = add_services(dev);
 
 	if (ret)
 		return ret;
@@ -51,20 +93,43 @@ int virtio_device_init(struct virtio_device *dev)
 
 void virtio_kick_again(struct virtio_device *dev, unsigned int queue)
 {
-	if (dev->again[queue])
+	struct virtio_service *s = &dev->services[queue];
+
+	if (s->again)
 		return;
-	dev->again[queue] = true;
+	s->again = true;
 
 	struct io_uring_sqe *sqe = loop_sqe(dev->queue_loops[queue]);
 
 	io_uring_prep_nop(sqe);
-	loop_tag(sqe, dev->sources[queue], 0, (uint16_t)queue, 0);
+	loop_tag(sqe, s->source, 0, (uint16_t)queue, 0);
 }
 
 void virtio_signal(struct virtio_device *dev, unsigned int queue)
 {
 	if (virtq_needs_signal(&dev->queues[queue]))
 		dev->transport_ops->signal_queue(dev->transport, queue);
+}
+
+void virtio_answered(struct virtio_device *dev, unsigned int queue)
+{
+	struct virtio_service *s = &dev->services[queue];
+
+	if (s->answered)
+		return;
+	s->answered = true;
+	if (loop_expect(dev->queue_loops[queue], &s->turn)) {
+		virtq_suppress_kicks(&dev->queues[queue]);
+		s->emptied = true;
+	}
+}
+
+void virtio_emptied(struct virtio_device *dev, unsigned int queue)
+{
+	struct virtio_service *s = &dev->services[queue];
+
+	s->emptied = true;
+	loop_at_turn(dev->queue_loops[queue], &s->turn);
 }
 
 void virtio_config_changed(struct virtio_device *dev)
@@ -134,8 +199,6 @@ void virtio_device_stop(struct virtio_device *dev)
 
 void virtio_device_kick(struct virtio_device *dev, unsigned int queue)
 {
-	if (!atomic_load(&dev->running) || queue >= dev->nqueues || !dev->queues[queue].ready ||
-	    atomic_load(&dev->broken))
-		return;
-	dev->ops->kick(dev, queue);
+	if (is_live(dev, queue))
+		dev->ops->kick(dev, queue);
 }

@@ -61,6 +61,16 @@ struct virtio_transport_ops {
 	void (*signal_fault)(void *transport);
 };
 
+/* How the core serves a queue; the business of the thread of the queue's loop. */
+struct virtio_service {
+	struct virtio_device *dev;
+	struct loop_turn turn;
+	int source;    /* of virtio_kick_again() */
+	bool again;    /* such a kick is under way */
+	bool answered; /* the driver may want an interrupt at the end of the turn */
+	bool emptied;  /* and is to kick from then on */
+};
+
 /*
  * The part of a virtio device that a transport and a device model share. Embedded as the first
  * member of each device model's own struct.
@@ -87,8 +97,7 @@ struct virtio_device {
 	const struct virtio_transport_ops *transport_ops;
 	void *transport;
 	struct ratelimit faults;
-	int sources[VIRTIO_QUEUES_MAX]; /* of virtio_kick_again(), on the queue's loop */
-	bool again[VIRTIO_QUEUES_MAX];  /* such a kick is under way; thread of the queue's loop */
+	struct virtio_service services[VIRTIO_QUEUES_MAX];
 };
 
 /*
@@ -108,6 +117,19 @@ void virtio_kick_again(struct virtio_device *dev, unsigned int queue);
  * loop.
  */
 void virtio_signal(struct virtio_device *dev, unsigned int queue);
+
+/*
+ * The same, but at the end of the loop's turn, and thus once for all that a turn pushes. A driver
+ * that was answered mostly has more to ask, and until then does well without interrupting itself
+ * for a kick; so if experience is in favour of it, the loop looks at the queue for a while.
+ */
+void virtio_answered(struct virtio_device *dev, unsigned int queue);
+
+/*
+ * @queue, whose kicks are suppressed, has been emptied: have the driver kick again from the end of
+ * the turn on. The model's kick() is called if it publishes more until then.
+ */
+void virtio_emptied(struct virtio_device *dev, unsigned int queue);
 
 /* Tell the driver that the configuration changed. Thread of the device's loop. */
 void virtio_config_changed(struct virtio_device *dev);

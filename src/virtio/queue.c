@@ -31,9 +31,11 @@ static const uint16_t *used_event(const struct virtq *q)
 	return &q->avail->ring[q->size];
 }
 
-static uint16_t *avail_event(const struct virtq *q)
+static void store_avail_event(const struct virtq *q, int index)
 {
-	return (uint16_t *)(void *)&q->used->ring[q->size];
+	volatile uint16_t *event = (volatile uint16_t *)(void *)&q->used->ring[q->size];
+
+	*event = htole16((uint16_t)index);
 }
 
 static uint16_t load_avail_idx(const struct virtq *q)
@@ -227,18 +229,25 @@ bool virtq_needs_signal(struct virtq *q)
 
 void virtq_suppress_kicks(struct virtq *q)
 {
-	/* With event indices, a stale index is already a wish for silence. */
-	if (!q->event_idx)
+	/* 2.7.10: with event indices, an index that has been passed is a wish for silence. */
+	if (q->event_idx)
+		store_avail_event(q, q->next_avail - 1);
+	else
 		q->used->flags = htole16(VRING_USED_F_NO_NOTIFY);
 }
 
 bool virtq_want_kicks(struct virtq *q)
 {
 	if (q->event_idx)
-		*(volatile uint16_t *)avail_event(q) = htole16(q->next_avail);
+		store_avail_event(q, q->next_avail);
 	else
 		q->used->flags = 0;
 	/* 2.7.10: the wish must be visible before the ring is looked at for the last time. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return virtq_has_more(q);
+}
+
+bool virtq_has_more(const struct virtq *q)
+{
 	return load_avail_idx(q) != q->next_avail;
 }

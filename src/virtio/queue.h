@@ -89,3 +89,6 @@ bool virtq_needs_signal(struct virtq *q);
  */
 void virtq_suppress_kicks(struct virtq *q);
 bool virtq_want_kicks(struct virtq *q);
+
+/* Whether chains are available that have not been taken. */
+bool virtq_has_more(const struct virtq *q);

@@ -80,6 +80,7 @@ struct vm {
 	struct virtio_device *nets[CONFIG_NETS_MAX];
 	struct worker *workers; /* NULL: none */
 	unsigned int nworkers;
+	struct worker *poller; /* the one whose kernel thread polls for all that want it */
 	uint64_t setup_cpu_ns;
 
 	struct serial serial;
@@ -488,18 +489,30 @@ static void worker_broken(void *ctx, int error)
 	vm_end(ctx, VM_END_ERROR, text);
 }
 
-/* The first queue stays on the device's own loop, so that one queue takes no thread. */
-static int add_workers(struct vm *vm, const char *disk, unsigned int queues, struct loop **loops)
+/*
+ * Queues that want a thread of their own get it: without polling all but the first, which stays on
+ * the device's loop, so that one queue takes no thread. With it all of them, since polling is not
+ * for whatever else is on that loop.
+ */
+static int add_workers(struct vm *vm, unsigned int disk, const char *name, struct loop **loops)
 {
-	for (unsigned int i = 1; i < queues; i++) {
-		struct worker *w = &vm->workers[vm->nworkers];
-		char name[24];
+	bool polled = vm->spec->disks[disk].sqpoll;
 
-		snprintf(name, sizeof(name), "%.8s-q%u", disk, i);
-		int ret = worker_init(w, name, worker_broken, vm);
+	if (!polled && !vm->spec->disks[disk].own_loops)
+		return 0;
+	for (unsigned int i = !polled; i < vm->spec->disks[disk].queues; i++) {
+		struct worker *w = &vm->workers[vm->nworkers];
+		char thread[24];
+
+		snprintf(thread, sizeof(thread), "%.8s-q%u", name, i);
+		int ret = worker_init(w, thread, polled, polled ? vm->poller : NULL);
 		if (ret)
 			return host_error(vm, ret, "a disk's queue cannot have a thread");
 		vm->nworkers++;
+		w->broken = worker_broken;
+		w->ctx = vm;
+		if (polled && !vm->poller)
+			vm->poller = w;
 		loops[i] = w->loop;
 	}
 	return 0;
@@ -510,11 +523,32 @@ static int alloc_workers(struct vm *vm)
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < vm->spec->ndisks; i++)
-		if (vm->spec->disks[i].own_loops)
-			n += vm->spec->disks[i].queues - 1;
+		n += vm->spec->disks[i].queues;
 	if (n)
 		vm->workers = calloc(n, sizeof(vm->workers[0]));
 	return n && !vm->workers ? -ENOMEM : 0;
+}
+
+/* Let the loops that serve a disk know the guest's memory. */
+static int fix_buffers(struct vm *vm, struct loop *const *loops, unsigned int queues)
+{
+	for (unsigned int i = 0; i < queues; i++) {
+		struct loop *loop = loops[i] ? loops[i] : vm->loop;
+		int ret = loop_add_memory(loop, vm->mem.base, vm->mem.size);
+
+		if (ret == -ENOMEM || ret == -EPERM)
+			return error_set(
+				&vm->err, -ret,
+				"fixed-buffers=on cannot pin the guest's %llu MiB for each "
+				"of %u queues: raise the limit on locked memory (ulimit -l), "
+				"or leave it out",
+				(unsigned long long)(vm->mem.size >> 20), queues);
+		if (ret)
+			return host_error(vm, ret,
+					  "io_uring does not take the guest's memory for "
+					  "fixed-buffers=on");
+	}
+	return 0;
 }
 
 static int add_disks(struct vm *vm)
@@ -539,8 +573,9 @@ static int add_disks(struct vm *vm)
 		};
 		struct virtio_device *dev;
 
-		if (vm->spec->disks[i].own_loops)
-			ret = add_workers(vm, names[i], blk.nqueues, loops);
+		ret = add_workers(vm, i, names[i], loops);
+		if (!ret && vm->spec->disks[i].fixed_buffers)
+			ret = fix_buffers(vm, loops, blk.nqueues);
 		if (ret)
 			return ret;
 		ret = blk_new(vm->loop, &vm->mem, &blk, &dev);
@@ -715,8 +750,9 @@ static void vm_free(struct vm *vm)
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		vcpu_deinit(&vm->vcpus[i]);
 	loop_free(vm->loop);
-	for (unsigned int i = 0; i < vm->nworkers; i++)
-		worker_deinit(&vm->workers[i]);
+	/* Last made, first freed: the first of the polled ones has the thread. */
+	while (vm->nworkers)
+		worker_deinit(&vm->workers[--vm->nworkers]);
 	free(vm->workers);
 	for (unsigned int i = 0; i < vm->nslots; i++) {
 		struct slot *s = &vm->slots[i];

@@ -24,7 +24,9 @@ struct vm_spec {
 		struct disk *disk;
 		const char *serial;
 		unsigned int queues;
-		bool own_loops; /* each queue but the first gets a loop thread of its own */
+		bool own_loops;     /* each queue but the first gets a loop thread of its own */
+		bool sqpoll;        /* each queue does, and a kernel thread polls for them all */
+		bool fixed_buffers; /* guest memory is registered with the loops that serve it */
 	} disks[VM_DISKS_MAX];
 	unsigned int ndisks;
 	struct {

@@ -6,10 +6,12 @@
 #define RING_ENTRIES 128
 #define STACK_BYTES  (128u << 10) /* nothing here recurses, and the largest frames are log lines */
 
-int worker_init(struct worker *w, const char *name, void (*broken)(void *ctx, int error), void *ctx)
+int worker_init(struct worker *w, const char *name, bool polled, const struct worker *share)
 {
-	*w = (struct worker){ .broken = broken, .ctx = ctx };
+	*w = (struct worker){ 0 };
 	snprintf(w->name, sizeof(w->name), "%s", name);
+	if (polled)
+		return loop_new_polled(&w->loop, RING_ENTRIES, share ? share->loop : NULL);
 	return loop_new(&w->loop, RING_ENTRIES);
 }
 

@@ -10,7 +10,7 @@
 struct worker {
 	struct loop *loop;
 	char name[16]; /* of the thread: at most 15 bytes */
-	/* The ring broke; @error is a negative errno. On the worker's thread. */
+	/* Set before the start: the ring broke; @error is a negative errno. Worker's thread. */
 	void (*broken)(void *ctx, int error);
 	void *ctx;
 	pthread_t thread;
@@ -19,10 +19,10 @@ struct worker {
 
 /*
  * Make the loop, to be set up by the caller's thread until it is started. @name is cut to what
- * Linux keeps of a thread's name. Returns 0 or negative errno.
+ * Linux keeps of a thread's name. With @polled, a kernel thread polls for its submissions, and it
+ * is that of the worker @share, unless NULL, which lives as long. Returns 0 or negative errno.
  */
-int worker_init(struct worker *w, const char *name, void (*broken)(void *ctx, int error),
-		void *ctx);
+int worker_init(struct worker *w, const char *name, bool polled, const struct worker *share);
 
 /* Free the loop. The worker has been stopped, or was never started. */
 void worker_deinit(struct worker *w);

@@ -8,6 +8,32 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void check_net_promises(const struct boot_config *cfg)
+{
+	bool forwards = false;
+
+	if (cfg->nnets > CONFIG_NETS_MAX || cfg->npublish > CONFIG_PUBLISH_MAX)
+		abort();
+	for (size_t i = 0; i < cfg->nnets; i++) {
+		const struct net_config *net = &cfg->nets[i];
+
+		if ((net->mode == NET_TAP) != !!net->tap[0] ||
+		    !memchr(net->tap, '\0', sizeof(net->tap)))
+			abort();
+		if (net->nips > CONFIG_IPS_MAX || net->ngateways > 2 || net->ndns > CONFIG_DNS_MAX)
+			abort();
+		if (net->queues > CONFIG_PAIRS_MAX || net->mtu > CONFIG_MTU_MAX || net->mac[0] & 1)
+			abort();
+		forwards |= net->mode != NET_TAP;
+	}
+	if (cfg->npublish && !forwards)
+		abort();
+	for (size_t i = 0; i < cfg->npublish; i++) {
+		if (!cfg->publish[i].host_port || !cfg->publish[i].guest_port)
+			abort();
+	}
+}
+
 /* What the rest of kvmbox may rely on after config_finish(). */
 static void check_promises(const struct boot_config *cfg)
 {
@@ -30,6 +56,7 @@ static void check_promises(const struct boot_config *cfg)
 			abort();
 		roots += disk->root;
 	}
+	check_net_promises(cfg);
 	if (cfg->full_system != (cfg->initrd || (roots && !cfg->argv)))
 		abort();
 	for (size_t i = 0; cfg->env[i]; i++) {

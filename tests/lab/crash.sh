@@ -52,10 +52,6 @@ case_monitor_killed() {
 	expect_status 127
 }
 
-gone() {
-	[[ ! -e /proc/$1 ]] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
-}
-
 # Without its supervisor the monitor is gone, and the disk is free for the next.
 case_supervisor_killed() {
 	truncate -s 1M disk

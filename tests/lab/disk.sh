@@ -222,3 +222,61 @@ case_random_io() {
 	expect_same mnt/sums "$out"
 	(cd mnt && md5sum --quiet -c sums) || fail "the host reads other data than the guest wrote"
 }
+
+# However its requests are served, a file system is what it was told to be, also for who looks at it otherwise.
+case_served() {
+	local disk monitor
+	for disk in queues fixed polled; do
+		make_ext4 "$disk" 64M
+	done
+	cat >workload <<-'GUEST'
+		for d in vdb vdc vdd; do
+			mkdir -p "/tmp/$d"
+			mount -t ext4 "/dev/$d" "/tmp/$d" || exit 1
+		done
+		cd /tmp || exit 1
+	GUEST
+	boot_async --cpus 2 --disk queues,queues=4 --disk fixed,fixed-buffers=on \
+		--disk polled,sqpoll=on,fixed-buffers=on,queues=2 -- /bin/sh -c "$(cat workload)"'
+		for d in vdb vdc vdd; do
+			for i in 1 2 3; do
+				dd if=/dev/urandom of=$d/$i bs=64k count=64 2>/dev/null &
+			done
+		done
+		wait
+		sync
+		sha256sum vd?/?
+		umount vdb vdc vdd
+		echo written
+		read -r x'
+	await_line '^written$'
+	monitor=$(monitor_of "$pid")
+	cat "/proc/$monitor/task/"*/comm >threads
+	for disk in vdb-q1 vdb-q2 vdb-q3 vdd-q0 vdd-q1; do
+		grep -qx "$disk" threads || fail "there is no thread $disk: $(tr '\n' ' ' <threads)"
+	done
+	! grep -E '^(vdb-q0|vdc-q.)$' threads || fail "a queue has a thread that should have none"
+	echo >&7
+	finish
+	expect_status 0
+	grep '  vd' "$out" >sums
+	[[ $(wc -l <sums) == 9 ]] || fail "there are $(wc -l <sums) sums"
+	for disk in queues fixed polled; do
+		fsck_clean "$disk"
+	done
+	boot --disk queues --disk fixed --disk polled -- /bin/sh -c "$(cat workload)"'
+		sha256sum vd?/?'
+	expect_status 0
+	diff sums "$out" || fail "the files have changed"
+}
+
+# The memory that fixed buffers pin counts against a limit, and that is said.
+case_locked_memory() {
+	make_ext4 image 64M
+	last_boot=' with little memory to lock'
+	status=0
+	prlimit --memlock=1048576 setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock \
+		"$kvmbox" boot --disk image,fixed-buffers=on -- true >"$out" 2>"$err" || status=$?
+	expect_status 125
+	expect_sentence 'fixed-buffers=on cannot pin the guest.s 256 MiB.*ulimit -l'
+}

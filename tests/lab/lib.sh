@@ -116,6 +116,11 @@ monitor_of() {
 	fail "process $1 has no child called kvmbox-vmm"
 }
 
+# gone PID: true when the process has ended.
+gone() {
+	[[ ! -e /proc/$1 ]] || grep -q '^State:.Z' "/proc/$1/status" 2>/dev/null
+}
+
 # await SECONDS WHAT CMD ARG...: waits until CMD succeeds.
 await() {
 	local seconds=$1 what=$2 begin=$SECONDS

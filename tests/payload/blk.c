@@ -9,7 +9,6 @@
 #include "lib/blk.h"
 
 #define DISK_SECTORS (8u << 20 >> 9)
-#define FEATURE(bit) (1ull << (bit))
 #define WRITE_FEATURES                                                 \
 	(FEATURE(VIRTIO_BLK_F_FLUSH) | FEATURE(VIRTIO_BLK_F_DISCARD) | \
 	 FEATURE(VIRTIO_BLK_F_WRITE_ZEROES))

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +16,8 @@
 #include <unistd.h>
 
 #include "backend/disk.h"
+#include "backend/passt.h"
+#include "backend/tap.h"
 #include "base/log.h"
 #include "vm/vm.h"
 
@@ -76,6 +79,36 @@ struct payload_disk *payload_add_disk(struct payload *p, uint64_t size)
 	return d;
 }
 
+void payload_add_stream_net(struct payload *p)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) ||
+	    passt_port_new(fds[0], &p->net))
+		die("a network card");
+	p->peer = peer_start(fds[1], true);
+	close(fds[1]);
+}
+
+void payload_add_tap(struct payload *p, unsigned int pairs)
+{
+	struct error err;
+
+	if (unshare(CLONE_NEWNET)) {
+		fprintf(stderr, "skipped: no network namespace: %s\n", strerror(errno));
+		exit(EXIT_SKIPPED);
+	}
+	if (tap_create("payload0", pairs, &p->net, &err)) {
+		fprintf(stderr, "skipped: %s\n", err.text);
+		exit(EXIT_SKIPPED);
+	}
+
+	int fd = peer_open_tap();
+
+	p->peer = peer_start(fd, false);
+	close(fd);
+}
+
 static void open_disks(const struct payload *p, struct vm_spec *spec)
 {
 	static const char *const serials[PAYLOAD_DISKS_MAX] = { "payload-0", "payload-1",
@@ -98,6 +131,8 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 		}
 		spec->disks[i].queues = d->queues;
 		spec->disks[i].own_loops = d->own_loops;
+		spec->disks[i].sqpoll = d->sqpoll;
+		spec->disks[i].fixed_buffers = d->fixed_buffers;
 		spec->disks[i].serial = serials[i];
 	}
 	spec->ndisks = p->ndisks;
@@ -277,6 +312,14 @@ void payload_run(struct payload *p)
 	if (p->workload)
 		spec.workload.argv = argv;
 	open_disks(p, &spec);
+	if (p->net) {
+		static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
+
+		spec.nets[0].port = p->net;
+		memcpy(spec.nets[0].mac, mac, sizeof(mac));
+		spec.nets[0].mtu = 1500;
+		spec.nnets = 1;
+	}
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) ||
 	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, console) || pipe2(log, O_CLOEXEC))
 		die("sockets");
@@ -299,6 +342,8 @@ void payload_run(struct payload *p)
 	close(spec.kernel_fd);
 	for (unsigned int i = 0; i < spec.ndisks; i++)
 		spec.disks[i].disk->ops->free(spec.disks[i].disk);
+	if (p->net)
+		p->net->ops->free(p->net);
 
 	e.channel = channel[0];
 	e.console = console[0];
@@ -310,6 +355,10 @@ void payload_run(struct payload *p)
 	if (p->timed_out)
 		kill(pid, SIGKILL);
 	waitpid(pid, &p->status, 0);
+	if (p->peer) {
+		kill(p->peer, SIGKILL);
+		waitpid(p->peer, NULL, 0);
+	}
 	/* What came in the same instant as the end. */
 	while (e.channel >= 0 && !p->ended)
 		handle_message(p, &e);

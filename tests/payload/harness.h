@@ -13,6 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <sys/types.h>
+
+#include "backend/netport.h"
 #include "pattern.h"
 #include "vm/channel.h"
 
@@ -28,6 +31,8 @@ struct payload_disk {
 	bool buffered; /* no O_DIRECT */
 	unsigned int queues;
 	bool own_loops; /* each queue but the first on a thread of its own */
+	bool sqpoll;
+	bool fixed_buffers;
 };
 
 struct payload {
@@ -38,8 +43,10 @@ struct payload {
 	uint64_t mem_bytes;
 	struct payload_disk disks[PAYLOAD_DISKS_MAX];
 	unsigned int ndisks;
-	bool workload;     /* the machine has one, and therefore vsock */
-	const void *input; /* to write to the serial port */
+	struct netport *net; /* NULL: no network card */
+	pid_t peer;          /* the process at its other end; 0: none */
+	bool workload;       /* the machine has one, and therefore vsock */
+	const void *input;   /* to write to the serial port */
 	size_t input_len;
 	bool read_console;          /* false: nobody reads what the guest prints */
 	bool close_console;         /* nobody ever will: our end is closed as the guest starts */
@@ -71,6 +78,24 @@ void payload_init(struct payload *p, const char *path);
  * pattern of pattern.h. Returns it, for what else is to be set.
  */
 struct payload_disk *payload_add_disk(struct payload *p, uint64_t size);
+
+/*
+ * Give the machine a network card over a stream socket, as passt has one; at the other end is a
+ * process that does what peer.h says.
+ */
+void payload_add_stream_net(struct payload *p);
+
+/*
+ * Likewise over a tap with @pairs queues, in a network namespace of its own. Exits with 77 where
+ * that is not to be had.
+ */
+void payload_add_tap(struct payload *p, unsigned int pairs);
+
+/* Set the tap payload0 up. Returns the host's end of it, a packet socket. */
+int peer_open_tap(void);
+
+/* Start that process (peer.c) on @fd: a stream socket, or what peer_open_tap() returned. */
+pid_t peer_start(int fd, bool stream);
 
 void payload_run(struct payload *p);
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the blk payload wrote is in the images, and nothing else has changed. A second argument,
- * "loops", gives the queues threads of their own.
+ * What the blk payload wrote is in the images, and nothing else has changed. A second argument is
+ * how the first disk is served: its queues by threads of their own ("loops"), and what has to do
+ * with it.
  */
+#include <string.h>
+
 #include "harness.h"
 
 #define SECTOR 512u
@@ -61,6 +64,8 @@ int main(int argc, char **argv)
 	payload_init(&p, argv[1]);
 	payload_add_disk(&p, 8u << 20)->queues = 4;
 	p.disks[0].own_loops = argc > 2;
+	p.disks[0].fixed_buffers = argc > 2 && strstr(argv[2], "fixed-buffers");
+	p.disks[0].sqpoll = argc > 2 && strstr(argv[2], "sqpoll");
 	payload_add_disk(&p, 1u << 20)->read_only = true;
 	payload_add_disk(&p, (1u << 20) + 300)->buffered = true;
 	payload_add_disk(&p, 1u << 20);

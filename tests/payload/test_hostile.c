@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Payloads that mean harm: the monitor survives, says what it saw at a limited rate, and nothing on
- * the disk changes. A second argument is the guest's memory in MiB; a third, "loops", gives the
- * disk's queues threads of their own.
+ * the disk changes. A second argument is the guest's memory in MiB, or "tap": the network card is
+ * over a real one, with several queues. A third, "loops", gives the disk's queues threads of their
+ * own.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "harness.h"
 
@@ -16,7 +18,13 @@ int main(int argc, char **argv)
 	struct payload p;
 
 	payload_init(&p, argv[1]);
-	if (argc > 2)
+	bool tap = argc > 2 && !strcmp(argv[2], "tap");
+
+	if (tap)
+		payload_add_tap(&p, 4);
+	else
+		payload_add_stream_net(&p);
+	if (argc > 2 && !tap)
 		p.mem_bytes = strtoull(argv[2], NULL, 10) << 20;
 	p.cpus = 2;
 	p.workload = true;

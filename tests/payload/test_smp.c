@@ -14,6 +14,7 @@ int main(int argc, char **argv)
 	p.workload = true;
 	payload_add_disk(&p, 8u << 20)->queues = 2;
 	p.disks[0].own_loops = argc > 2;
+	payload_add_stream_net(&p);
 	payload_run(&p);
 	payload_expect_end(&p, VM_END_RESET);
 	payload_expect_disk(&p, 0, 0, NULL, p.disks[0].size);

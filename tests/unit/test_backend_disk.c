@@ -409,6 +409,61 @@ Test(disk, many_in_flight)
 	free(buf);
 }
 
+/* Memory that the loop knows, and such that it does not know, in whatever mixture. */
+static void mix_buffers(void)
+{
+	uint8_t *buf = aligned(16 * 4096), *other = aligned(4096);
+	struct iovec two[2] = { { buf, 4096 }, { other, 4096 } };
+	struct job j;
+
+	make_file(MIB);
+	disk_just_open(DISK_DIRECT_AUTO, false);
+	cr_assert_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS, &w.queue), 0);
+	cr_assert_eq(loop_add_memory(w.loop, buf, 16 * 4096), 0);
+	cr_assert_eq(loop_add_memory(w.loop, buf, 16 * 4096), 0, "once more is no matter");
+	cr_assert_eq(loop_buffer(w.loop, buf + 15 * 4096, 4096), 0);
+	cr_assert_eq(loop_buffer(w.loop, buf + 15 * 4096, 4097), -1);
+	cr_assert_eq(loop_buffer(w.loop, buf - 1, 1), -1);
+	cr_assert_eq(loop_buffer(w.loop, other, 4096), -1);
+	cr_assert_eq(transfer(DISK_READ, 8192, buf + 4096, 8 * 4096), 0);
+	expect_pattern(buf + 4096, 8192, 8 * 4096);
+	cr_assert_eq(transfer(DISK_READ, 512, buf + 3, 1000), 0, "through the page cache");
+	expect_pattern(buf + 3, 512, 1000);
+	job_start(&j, 3, DISK_READ, 4096, two, 2);
+	job_wait(&j);
+	cr_assert_eq(j.result, 0);
+	expect_pattern(buf, 4096, 4096);
+	expect_pattern(other, 8192, 4096);
+	memset(buf, 7, 4096);
+	cr_assert_eq(transfer(DISK_WRITE, 40960, buf, 4096), 0);
+	cr_assert_eq(transfer(DISK_READ, 40960, other, 4096), 0);
+	cr_assert_eq(memcmp(buf, other, 4096), 0);
+	struct iovec iov = { buf, 4096 };
+	j = (struct job){ .io = { .op = DISK_WRITE,
+				  .durable = true,
+				  .iov = &iov,
+				  .niov = 1,
+				  .len = 4096,
+				  .done = job_done } };
+	w.disk->ops->submit(w.queue, &j.io);
+	job_wait(&j);
+	cr_assert_eq(j.result, 0);
+	free(buf);
+	free(other);
+}
+
+Test(disk, fixed_buffers)
+{
+	cr_assert_eq(loop_new(&w.loop, 8), 0);
+	mix_buffers();
+}
+
+Test(disk, polled)
+{
+	cr_assert_eq(loop_new_polled(&w.loop, 8, NULL), 0);
+	mix_buffers();
+}
+
 /*
  * Linux moves at most 2 GiB less a page in one call, and says so by a short result: the rest is
  * asked for, from the middle of a segment. The guest can ask for so much with one buffer again and

@@ -31,6 +31,41 @@ static void teardown(void)
 
 TestSuite(loop, .init = setup, .fini = teardown, .timeout = 60);
 
+/* A source that is never done: it keeps 64 operations under way, for a ring of 8. */
+static unsigned int under_way, handled;
+
+static void go_on(void *ctx, const struct loop_event *ev)
+{
+	int source = *(const int *)ctx;
+
+	(void)ev;
+	handled++;
+	for (under_way--; under_way < 64 && handled < 100000; under_way++) {
+		struct io_uring_sqe *sqe = loop_sqe(loop);
+
+		io_uring_prep_nop(sqe);
+		loop_tag(sqe, source, 0, 0, 0);
+	}
+}
+
+/* However busy one source is, a round of the loop ends, and what waits for that has its turn. */
+Test(loop, rounds_end)
+{
+	int source = loop_add_source(loop, go_on, &source);
+	struct io_uring_sqe *sqe = loop_sqe(loop);
+
+	io_uring_prep_nop(sqe);
+	loop_tag(sqe, source, 0, 0, 0);
+	under_way = 1;
+	for (int i = 0; i < 10; i++) {
+		unsigned int before = handled;
+
+		cr_assert_eq(loop_run_once(loop), 0);
+		cr_assert_leq(handled - before, 128, "%u operations in one round",
+			      handled - before);
+	}
+}
+
 /* On threads of their own. */
 TestSuite(loop_call, .timeout = 60);
 
@@ -147,6 +182,55 @@ Test(loop, signals_that_fail)
 	}
 	cr_assert_eq(nseen, 9);
 	close(fd);
+}
+
+/* ---- the end of a turn ---- */
+
+static unsigned int stages[LOOP_SLEEPS + 1];
+static unsigned int sleeps_with_work;
+
+static bool note_stage(void *ctx, enum loop_stage stage)
+{
+	struct loop_turn *turn = ctx;
+
+	stages[stage]++;
+	if (stage != LOOP_SLEEPS || !sleeps_with_work)
+		return false;
+	sleeps_with_work--;
+	loop_at_turn(loop, turn);
+	return true;
+}
+
+Test(loop, turns)
+{
+	struct loop_turn turn = { .fn = note_stage, .ctx = &turn };
+	int source = loop_add_source(loop, note_event, &nseen);
+
+	loop_at_turn(loop, &turn);
+	loop_at_turn(loop, &turn);
+	nop(source, 0, 0, 0);
+	turn_until(1);
+	cr_assert(stages[LOOP_TURN_ENDS] == 1 && stages[LOOP_SLEEPS] == 1, "once");
+	nop(source, 0, 0, 0);
+	turn_until(2);
+	cr_assert(stages[LOOP_TURN_ENDS] == 1 && stages[LOOP_SLEEPS] == 1, "for one turn");
+	cr_assert_eq(stages[LOOP_LOOKS], 0, "nothing is expected");
+}
+
+/* Who finds work every time keeps the loop awake, and not from the others. */
+Test(loop, turns_with_work)
+{
+	struct loop_turn turn = { .fn = note_stage, .ctx = &turn };
+	int source = loop_add_source(loop, note_event, &nseen);
+
+	sleeps_with_work = 100;
+	loop_at_turn(loop, &turn);
+	for (unsigned int i = 0; sleeps_with_work; i++) {
+		cr_assert_leq(i, 50);
+		cr_assert_eq(loop_run_once(loop), 0, "it does not wait: nothing will complete");
+	}
+	nop(source, 0, 0, 0);
+	turn_until(1);
 }
 
 /* ---- calls ---- */

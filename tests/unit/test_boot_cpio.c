@@ -80,6 +80,8 @@ Test(boot_cpio, a_file_per_property)
 			.root_device = "/dev/vda",
 			.root_fstype = "ext4",
 			.root_read_only = true,
+			.nets = { { .mac = { 2, 0, 0, 0, 0, 1 }, .mtu = 9000 } },
+			.nnets = 1,
 		},
 	};
 	struct entry e[16];
@@ -103,7 +105,11 @@ Test(boot_cpio, a_file_per_property)
 	expect_file(e, n, ".kvmbox/root/device", "/dev/vda", 9);
 	expect_file(e, n, ".kvmbox/root/fstype", "ext4", 5);
 	expect_file(e, n, ".kvmbox/root/read-only", "", 0);
-	cr_expect_eq(n, 11);
+	cr_expect_str_eq(e[11].name, ".kvmbox/net0");
+	cr_expect(S_ISDIR(e[11].mode));
+	expect_file(e, n, ".kvmbox/net0/mac", "\2\0\0\0\0\1", 6);
+	expect_file(e, n, ".kvmbox/net0/mtu", "\0\0\x23\x28", 4);
+	cr_expect_eq(n, 14);
 	cr_expect_eq(len % 4, 0);
 	free(data);
 }

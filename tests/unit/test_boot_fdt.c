@@ -183,6 +183,34 @@ Test(boot_fdt, workload_as_the_agent_reads_it)
 	expect_bytes("/kvmbox/root", "overlay", "", 0);
 }
 
+Test(boot_fdt, network_cards_as_the_agent_reads_them)
+{
+	struct machine m = machine();
+	struct machine_net *net = m.workload.nets;
+
+	m.workload.nnets = 2;
+	net[0] = (struct machine_net){ .mac = { 2, 0, 0, 0, 0, 1 }, .mtu = 9000 };
+	net[0].addresses.n = 2;
+	net[0].gateways.n = 1;
+	cr_assert_eq(ip_parse_prefix("10.0.0.2/24", &net[0].addresses.ips[0]), 0);
+	cr_assert_eq(ip_parse_prefix("fd00::2/64", &net[0].addresses.ips[1]), 0);
+	cr_assert_eq(ip_parse("10.0.0.1", &net[0].gateways.ips[0]), 0);
+	net[1] = (struct machine_net){ .mac = { 2, 0, 0, 0, 0, 2 } };
+	m.workload.dns.n = 1;
+	cr_assert_eq(ip_parse("10.0.0.53", &m.workload.dns.ips[0]), 0);
+	build(&m);
+	expect_bytes("/kvmbox/net0", "mac", "\2\0\0\0\0\1", 6);
+	EXPECT_CELLS("/kvmbox/net0", "mtu", 9000);
+	expect_bytes("/kvmbox/net0", "addresses", "10.0.0.2/24\0fd00::2/64", 23);
+	expect_string("/kvmbox/net0", "gateways", "10.0.0.1");
+	expect_string("/kvmbox", "dns", "10.0.0.53");
+	expect_bytes("/kvmbox/net1", "mac", "\2\0\0\0\0\2", 6);
+	expect_no_prop("/kvmbox/net1", "mtu");
+	expect_no_prop("/kvmbox/net1", "addresses");
+	expect_no_prop("/kvmbox/net1", "gateways");
+	cr_expect_lt(fdt_path_offset(tree, "/kvmbox/net2"), 0);
+}
+
 Test(boot_fdt, what_is_not_given_is_not_there)
 {
 	struct machine m = machine();
@@ -194,6 +222,7 @@ Test(boot_fdt, what_is_not_given_is_not_there)
 	expect_no_prop("/kvmbox", "hostname");
 	expect_no_prop("/kvmbox", "terminal");
 	expect_no_prop("/kvmbox", "winsize");
+	expect_no_prop("/kvmbox", "dns");
 	cr_expect_lt(fdt_path_offset(tree, "/kvmbox/root"), 0);
 }
 

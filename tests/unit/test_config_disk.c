@@ -28,6 +28,10 @@ Test(config_disk, accepted)
 		    .serial = "x",
 		    .direct = DISK_DIRECT_ON,
 		    .queues = 2 } },
+		{ "a,fixed-buffers=on", { .path = (char *)"a", .fixed_buffers = true } },
+		{ "a,fixed-buffers=on,fixed-buffers=off", { .path = (char *)"a" } },
+		{ "a,sqpoll=on", { .path = (char *)"a", .sqpoll = true } },
+		{ "a,sqpoll=off", { .path = (char *)"a" } },
 		{ "with,,comma,ro", { .path = (char *)"with,comma", .read_only = true } },
 		{ ",,", { .path = (char *)"," } },
 		{ "a=b", { .path = (char *)"a=b" } },
@@ -46,6 +50,8 @@ Test(config_disk, accepted)
 		cr_expect_str_eq(got.serial, want->serial);
 		cr_expect_eq(got.direct, want->direct, "\"%s\"", cases[i].text);
 		cr_expect_eq(got.queues, want->queues, "\"%s\"", cases[i].text);
+		cr_expect_eq(got.fixed_buffers, want->fixed_buffers, "\"%s\"", cases[i].text);
+		cr_expect_eq(got.sqpoll, want->sqpoll, "\"%s\"", cases[i].text);
 		free(got.path);
 	}
 }
@@ -72,6 +78,11 @@ Test(config_disk, refused)
 		{ "a,serial=\xc3\xa4", "not a serial number" },
 		{ "a,direct=yes", "\"yes\" is none of on, off and auto" },
 		{ "a,direct=", "none of on, off and auto" },
+		{ "a,fixed-buffer=on", "did you mean fixed-buffers?" },
+		{ "a,fixed-buffers", "fixed-buffers needs a value" },
+		{ "a,fixed-buffers=yes", "fixed-buffers: \"yes\" is neither on nor off" },
+		{ "a,sqpoll", "sqpoll needs a value" },
+		{ "a,sqpoll=1", "sqpoll: \"1\" is neither on nor off" },
 		{ "a,queues=0", "1 to 16 queues" },
 		{ "a,queues=17", "1 to 16 queues" },
 		{ "a,queues=-1", "1 to 16 queues" },

@@ -159,7 +159,8 @@ Test(config_json, our_keys)
 		  "  \"timeout\": \"1.5m\","
 		  "  \"machine-config\": { \"mem_size\": \"0.5G\" },"
 		  "  \"drives\": [ { \"path_on_host\": \"d\", \"serial\": \"A1\","
-		  "                  \"direct\": \"off\", \"queues\": 3 } ],"
+		  "                  \"direct\": \"off\", \"queues\": 3,"
+		  "                  \"fixed_buffers\": true, \"sqpoll\": true } ],"
 		  "  \"workload\": { \"argv\": [\"/bin/echo\", \"\", \"a b\"],"
 		  "                  \"env\": { \"A\": \"1\", \"B\": \"x=y\" },"
 		  "                  \"workdir\": \"/srv\" } }");
@@ -172,6 +173,7 @@ Test(config_json, our_keys)
 	cr_expect_str_eq(cfg.disks[0].serial, "A1");
 	cr_expect_eq(cfg.disks[0].direct, DISK_DIRECT_OFF);
 	cr_expect_eq(cfg.disks[0].queues, 3);
+	cr_expect(cfg.disks[0].fixed_buffers && cfg.disks[0].sqpoll);
 	cr_expect_str_eq(cfg.argv[0], "/bin/echo");
 	cr_expect_str_eq(cfg.argv[1], "");
 	cr_expect_str_eq(cfg.argv[2], "a b");
@@ -425,11 +427,69 @@ Test(config_json, bad_values)
 	EXPECT_REFUSED(cases);
 }
 
-Test(config_json, not_supported)
+Test(config_json, network)
+{
+	expect_ok(
+		"{ \"network-interfaces\": [\n"
+		"  { \"iface_id\": \"eth0\", \"guest_mac\": \"06:00:AC:10:00:02\",\n"
+		"    \"host_dev_name\": \"tap0\", \"rx_rate_limiter\": null,\n"
+		"    \"ip\": [ \"192.0.2.2/24\", \"2001:db8::2/64\" ], \"gw\": [ \"192.0.2.1\" ],\n"
+		"    \"dns\": [ \"192.0.2.3\" ], \"mtu\": 9000, \"queues\": 4 },\n"
+		"  { \"mode\": \"nat\" } ],\n"
+		"  \"publish\": [ \"8080:80\", \"[::1]:53:53/udp\" ] }");
+	cr_assert_eq(cfg.nnets, 2);
+	cr_expect_eq(cfg.nets[0].mode, NET_TAP);
+	cr_expect_str_eq(cfg.nets[0].tap, "tap0");
+	cr_expect_eq(memcmp(cfg.nets[0].mac, "\x06\0\xac\x10\0\2", 6), 0);
+	cr_expect_eq(cfg.nets[0].nips, 2);
+	cr_expect_eq(cfg.nets[0].ngateways, 1);
+	cr_expect_eq(cfg.nets[0].ndns, 1);
+	cr_expect_eq(cfg.nets[0].mtu, 9000);
+	cr_expect_eq(cfg.nets[0].queues, 4);
+	cr_expect_eq(cfg.nets[1].mode, NET_NAT);
+	cr_assert_eq(cfg.npublish, 2);
+	cr_expect_eq(cfg.publish[0].host_port, 8080);
+	cr_expect(cfg.publish[1].udp);
+}
+
+Test(config_json, network_refused)
 {
 	static const struct refusal cases[] = {
 		{ "{\"network-interfaces\":[{\"iface_id\":\"eth0\"}]}",
-		  "network-interfaces: this is not supported yet" },
+		  "network-interfaces[0]: the key host_dev_name is missing" },
+		{ "{\"network-interfaces\":[{\"iface_id\":\"\"}]}", "iface_id: the id is empty" },
+		{ "{\"network-interfaces\":[{\"iface_id\":\"a\",\"mode\":\"nat\"},"
+		  "{\"iface_id\":\"a\",\"mode\":\"nat\"}]}",
+		  "network-interfaces[1].iface_id: network-interfaces[0] is called \"a\" already" },
+		{ "{\"network-interfaces\":[{\"mode\":\"bridge\"}]}",
+		  "network-interfaces[0].mode: \"bridge\" is none of tap, nat and user" },
+		{ "{\"network-interfaces\":[{\"mode\":\"nat\",\"host_dev_name\":\"t\"}]}",
+		  "host_dev_name and mode exclude each other" },
+		{ "{\"network-interfaces\":[{\"mode\":\"nat\",\"ip\":[\"1.2.3.4/8\"]}]}",
+		  "network-interfaces[0]: ip, gw and dns are for a tap" },
+		{ "{\"network-interfaces\":[{\"host_dev_name\":\"t\",\"ip\":\"1.2.3.4/8\"}]}",
+		  "network-interfaces[0].ip: expected an array" },
+		{ "{\"network-interfaces\":[{\"host_dev_name\":\"t\",\"gw\":[\"x\"]}]}",
+		  "network-interfaces[0].gw[0]: \"x\" is not an address" },
+		{ "{\"network-interfaces\":[{\"host_dev_name\":\"t\",\"mtu\":20}]}",
+		  "network-interfaces[0].mtu: 20 is out of range" },
+		{ "{\"network-interfaces\":[{\"host_dev_name\":\"t\",\"tx_rate_limiter\":"
+		  "{\"ops\":{\"size\":1}}}]}",
+		  "rate limits are not supported yet" },
+		{ "{\"network-interfaces\":[{\"mode\":\"nat\"},{\"mode\":\"nat\"},{\"mode\":"
+		  "\"nat\"},"
+		  "{\"mode\":\"nat\"},{\"mode\":\"nat\"}]}",
+		  "network-interfaces[4]: a VM has at most 4 network cards" },
+		{ "{\"publish\":[\"80\"]}", "publish[0]: \"80\" is not [ADDR:]HOST:GUEST" },
+		{ "{\"publish\":[\"80:80\",\"80:81\"]}", "are the same port of the host" },
+	};
+
+	EXPECT_REFUSED(cases);
+}
+
+Test(config_json, not_supported)
+{
+	static const struct refusal cases[] = {
 		{ "{\"vsock\":{\"guest_cid\":3}}", "vsock: this is not supported yet" },
 		{ "{\"balloon\":{\"amount_mib\":0}}", "balloon: this is not supported yet" },
 		{ "{\"cpu-config\":\"t.json\"}", "cpu-config: this is not supported yet" },

@@ -104,8 +104,9 @@ Test(config_options, everything)
 	EXPECT_BOOT("--cpus", "4", "--mem=64M", "--name", "vm-1", "--kernel", "a.img", "--append",
 		    "debug nosmp", "--rootfs", "root", "--disk", "a.img,ro", "--disk",
 		    "b.img,serial=B,direct=on,queues=2", "--env", "A=1", "--env", "B=", "--env",
-		    "A=2", "--workdir", "/srv", "--timeout", "90s", "--json", "--", "/bin/echo",
-		    "--help", "", "--");
+		    "A=2", "--workdir", "/srv", "--timeout", "90s", "--json", "--net",
+		    "tap=tap0,ip=192.0.2.2/24", "--net=nat", "--publish", "8080:80", "-p",
+		    "127.0.0.1:53:53/udp", "-p81:81", "--", "/bin/echo", "--help", "", "--");
 	cr_expect_eq(cfg.cpus, 4);
 	cr_expect_eq(cfg.mem_bytes, 64ull << 20);
 	cr_expect_str_eq(cfg.name, "vm-1");
@@ -118,6 +119,11 @@ Test(config_options, everything)
 	cr_expect_str_eq(cfg.disks[1].serial, "B");
 	cr_expect_eq(cfg.disks[1].direct, DISK_DIRECT_ON);
 	cr_expect_eq(cfg.disks[1].queues, 2);
+	cr_assert_eq(cfg.nnets, 2);
+	cr_expect_str_eq(cfg.nets[0].tap, "tap0");
+	cr_expect_eq(cfg.nets[1].mode, NET_NAT);
+	cr_assert_eq(cfg.npublish, 3);
+	cr_expect_eq(cfg.publish[2].host_port, 81);
 	cr_expect_str_eq(cfg.env[0], "A=2");
 	cr_expect_str_eq(cfg.env[1], "B=");
 	cr_expect_null(cfg.env[2]);

@@ -11,9 +11,13 @@
 
 /* What a test may put there. */
 static const char *const properties[] = {
-	"argv",    "env",         "cwd",         "hostname",       "terminal",
-	"winsize", "root/device", "root/fstype", "root/read-only", "root/overlay",
+	"argv",     "env",         "cwd",         "hostname",       "terminal",
+	"winsize",  "root/device", "root/fstype", "root/read-only", "root/overlay",
+	"dns",      "net0/mac",    "net0/mtu",    "net0/addresses", "net0/gateways",
+	"net1/mac", "net2/mac",
 };
+
+static const char *const directories[] = { "root", "net0", "net1", "net2" };
 
 static char base[64];
 static char path[128];
@@ -43,7 +47,8 @@ static void setup(void)
 {
 	strcpy(base, "/tmp/kvmbox-test-XXXXXX");
 	cr_assert_not_null(mkdtemp(base));
-	cr_assert_eq(mkdir(property_path("root"), 0700), 0);
+	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
+		cr_assert_eq(mkdir(property_path(directories[i]), 0700), 0);
 	PUT("argv", "/bin/true");
 	PUT("root/device", "/dev/vda");
 	PUT("root/fstype", "erofs");
@@ -53,7 +58,8 @@ static void teardown(void)
 {
 	for (size_t i = 0; i < sizeof(properties) / sizeof(properties[0]); i++)
 		remove(property_path(properties[i]));
-	rmdir(property_path("root"));
+	for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
+		rmdir(property_path(directories[i]));
 	rmdir(base);
 }
 
@@ -74,6 +80,10 @@ static void refused(int err, const char *word)
 	cr_assert_eq(d.hostname, nothing.hostname);
 	cr_assert_eq(d.root.device, nothing.root.device);
 	cr_assert_eq(d.root.fstype, nothing.root.fstype);
+	cr_assert_eq(d.dns, nothing.dns);
+	cr_assert_eq(d.nnets, 0);
+	cr_assert_eq(d.nets[0].addresses, nothing.nets[0].addresses);
+	cr_assert_eq(d.nets[0].gateways, nothing.nets[0].gateways);
 }
 
 Test(guest_description, least)
@@ -93,7 +103,55 @@ Test(guest_description, least)
 	cr_assert_str_eq(d.root.fstype, "erofs");
 	cr_assert_not(d.root.read_only);
 	cr_assert_not(d.root.overlay);
+	cr_assert_null(d.dns[0]);
+	cr_assert_eq(d.nnets, 0);
 	description_deinit(&d);
+}
+
+Test(guest_description, nets)
+{
+	PUT("dns", "192.0.2.1\0002001:db8::1");
+	put("net0/mac", "\x02\x00\x00\x00\xff\x01", 6);
+	put("net0/mtu", "\x00\x00\x23\x28", 4);
+	PUT("net0/addresses", "10.0.0.2/24\0fd00::2/64");
+	PUT("net0/gateways", "10.0.0.1");
+	put("net1/mac", "\x02\x00\x00\x00\xff\x02", 6);
+	cr_assert_eq(description_init(&d, base, &why), 0, "%s", why.text);
+	cr_assert_str_eq(d.dns[0], "192.0.2.1");
+	cr_assert_str_eq(d.dns[1], "2001:db8::1");
+	cr_assert_null(d.dns[2]);
+	cr_assert_eq(d.nnets, 2);
+	cr_assert_eq(memcmp(d.nets[0].mac, "\x02\x00\x00\x00\xff\x01", 6), 0);
+	cr_assert_eq(d.nets[0].mtu, 9000);
+	cr_assert_str_eq(d.nets[0].addresses[0], "10.0.0.2/24");
+	cr_assert_str_eq(d.nets[0].addresses[1], "fd00::2/64");
+	cr_assert_null(d.nets[0].addresses[2]);
+	cr_assert_str_eq(d.nets[0].gateways[0], "10.0.0.1");
+	cr_assert_eq(d.nets[1].mtu, 0);
+	cr_assert_null(d.nets[1].addresses[0]);
+	cr_assert_null(d.nets[1].gateways[0]);
+	description_deinit(&d);
+}
+
+/* The first that is not there ends them. */
+Test(guest_description, nets_with_a_gap)
+{
+	put("net0/mac", "\x02\x00\x00\x00\xff\x01", 6);
+	put("net2/mac", "\x02\x00\x00\x00\xff\x02", 6);
+	cr_assert_eq(description_init(&d, base, &why), 0, "%s", why.text);
+	cr_assert_eq(d.nnets, 1);
+	description_deinit(&d);
+}
+
+Test(guest_description, net_is_broken)
+{
+	put("net0/mac", "\x02\x00\x00\x00\xff\x01", 6);
+	PUT("net0/addresses", "10.0.0.2/24");
+	put("net0/mtu", "\x00\x01", 2);
+	refused(-EINVAL, "net0/mtu");
+	put("net0/mtu", "\x00\x00\x05\xdc", 4);
+	put("net0/gateways", "10.0.0.1", 8);
+	refused(-EINVAL, "net0/gateways");
 }
 
 Test(guest_description, all)
@@ -207,6 +265,9 @@ REFUSED(winsize_is_short, "winsize", "\0\0\0\1", "winsize")
 REFUSED(winsize_is_long, "winsize", "\0\0\0\1\0\0\0\1\0", "winsize")
 REFUSED(winsize_has_too_many_rows, "winsize", "\0\1\0\0\0\0\0\1", "winsize")
 REFUSED(winsize_has_too_many_columns, "winsize", "\0\0\0\1\xff\0\0\0", "winsize")
+REFUSED(mac_is_short, "net0/mac", "\x02\0\0\0\0", "net0/mac")
+REFUSED(mac_is_long, "net0/mac", "\x02\0\0\0\0\0\0", "net0/mac")
+REFUSED(dns_is_unterminated, "dns", "192.0.2.1", "dns")
 REFUSED(fstype_is_unterminated, "root/fstype", "erofs", "root/fstype")
 
 /* What does not fit is cut, whatever comes after it. */

@@ -124,3 +124,24 @@ Test(cursor, slices_in_place)
 	cr_assert(s.iov[0].iov_base == s.b + 1 && s.iov[0].iov_len == 4);
 	cr_assert(s.iov[1].iov_base == s.c && s.iov[1].iov_len == 1);
 }
+
+Test(cursor, skips)
+{
+	for (size_t first = 0; first <= 9; first++) {
+		for (size_t len = 0; first + len <= 9; len++) {
+			struct scattered s;
+			char got[9];
+
+			scatter(&s);
+			struct cursor c = cursor_init(s.iov, 4);
+
+			cr_assert(cursor_read(&c, got, first));
+			cr_assert_not(cursor_skip(&c, 10 - first));
+			cr_assert(cursor_skip(&c, len));
+			cr_assert_eq(cursor_left(&c), 9 - first - len);
+			cr_assert(cursor_read(&c, got, 9 - first - len));
+			cr_assert_eq(memcmp(got, "abcdefghi" + first + len, 9 - first - len), 0);
+			cr_assert_not(cursor_skip(&c, 1));
+		}
+	}
+}

@@ -633,7 +633,7 @@ Test(queue, kicks_with_event_index)
 	cr_assert_eq(gq.vr.used->flags, 0, "the flag means nothing here");
 	for (int i = 0; i < 3; i++)
 		use_one();
-	cr_assert_eq(le16toh(*avail_event), 0, "not moved while the queue is emptied");
+	cr_assert_eq(le16toh(*avail_event), 0xffff, "passed, while the queue is emptied");
 	cr_assert_not(virtq_want_kicks(&q));
 	cr_assert_eq(le16toh(*avail_event), 3);
 	gq.avail_idx++;

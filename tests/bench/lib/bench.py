@@ -6,6 +6,7 @@ AMD-V: main() does either. What it boots lies in one directory: copies of kvmbox
 image whose /init is pid1.c, from which the kernel boots as from any disk.
 """
 import argparse
+import collections
 import contextlib
 import dataclasses
 import json
@@ -26,6 +27,7 @@ REPO = LIB.parent.parent.parent
 PROGRAM = pathlib.Path(sys.argv[0]).resolve()
 LAB = REPO / "scripts/lab"
 KVM_STATS = pathlib.Path("/sys/kernel/debug/kvm")
+SYS_ENTER = pathlib.Path("/sys/kernel/tracing/events/raw_syscalls/sys_enter")
 BOOT_SECONDS = 120
 TAP = "kvmbox-bench"
 APPEND = "console=ttyS0 quiet reboot=k panic=-1"
@@ -159,9 +161,14 @@ class Machine:
             seen += data
         return time.monotonic_ns()
 
+    def counters(self, *names):
+        """KVM's counters of these names, as they are now."""
+        return {name: int((self.stats / name).read_text()) for name in names}
+
     def exits(self):
         names = {"exits": "exits", "io exits": "io_exits", "mmio exits": "mmio_exits"}
-        return {ours: int((self.stats / theirs).read_text()) for ours, theirs in names.items()}
+        counters = self.counters(*names.values())
+        return {ours: counters[theirs] for ours, theirs in names.items()}
 
     def __enter__(self):
         return self
@@ -299,22 +306,26 @@ def spread(values):
 
 def summarize(rows):
     """Rows (what, {monitor: values}) with the values summed up as median, least and most."""
-    return [(what, {name: spread(values[name]) for name in MONITORS}) for what, values in rows]
+    return [(what, {name: spread(each) for name, each in values.items()}) for what, values in rows]
 
 
-def show_table(title, summary, digits=0):
-    row = "{:28}{:>38}{:>38}{:>8}"
-    print(row.format(title, *MONITORS.values(), "ratio"))
+def show_table(title, summary, digits=0, monitors=None):
+    """A column for each of @monitors ({name: title}), and what kvmbox's median is of each other's."""
+    monitors = monitors or MONITORS
+    others = [name for name in monitors if name != "kvmbox"]
+    row = "{:28}" + "{:>34}" * len(monitors) + "{:>8}" * len(others)
+    print(row.format(title, *monitors.values(), *["ratio"] * len(others)))
     for what, values in summary:
         cells = [f"{value['median']:,.{digits}f} ({value['least']:,.{digits}f}..{value['most']:,.{digits}f})"
-                 for value in (values[name] for name in MONITORS)]
-        ratio = values["kvmbox"]["median"] / values["qemu"]["median"] if values["qemu"]["median"] else 0
-        print(row.format(what, *cells, f"{ratio:.2f}"))
+                 for value in (values[name] for name in monitors)]
+        ratios = [values["kvmbox"]["median"] / values[name]["median"] if values[name]["median"] else 0
+                  for name in others]
+        print(row.format(what, *cells, *(f"{ratio:.2f}" for ratio in ratios)))
 
 
-def show_commands(command):
-    for name in MONITORS:
-        print(f"{name}: {' '.join(command[name])}")
+def show_commands(commands):
+    for name, command in commands.items():
+        print(f"{name}: {' '.join(command)}")
 
 
 def show_bars(bars):
@@ -323,6 +334,33 @@ def show_bars(bars):
         verdict = "kept" if value <= limit else "MISSED"
         print(f"  {what}: {value:,.{0 if float(value).is_integer() else 2}f} of at most {limit:,}{unit}: {verdict}")
     return all(value <= limit for _, value, limit, _ in bars)
+
+
+class SystemCalls:
+    """Counts the system calls of process @pid within the block: {name: calls}."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.calls = collections.Counter()
+
+    def tasks(self):
+        return {int(task) for task in os.listdir(f"/proc/{self.pid}/task")}
+
+    def __enter__(self):
+        self.threads = self.tasks()
+        (SYS_ENTER / "trigger").write_text("hist:keys=id.syscall,common_pid:size=4096")
+        return self
+
+    def __exit__(self, *_):
+        text = (SYS_ENTER / "hist").read_text()
+        (SYS_ENTER / "trigger").write_text("!hist:keys=id.syscall,common_pid")
+        self.threads |= self.tasks()
+        for name, thread, hits in re.findall(r"id:\s+(\S+)\s.*common_pid:\s+(\d+) .*hitcount:\s+(\d+)", text):
+            if int(thread) in self.threads:
+                self.calls[name.removeprefix("sys_")] += int(hits)
+
+    def total(self):
+        return sum(self.calls.values())
 
 
 @dataclasses.dataclass

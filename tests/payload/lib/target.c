@@ -5,6 +5,7 @@
 
 struct blk target_blk;
 struct vsock target_vsock;
+struct net target_net;
 static struct vdev rng;
 static struct vq rng_q;
 
@@ -55,17 +56,29 @@ static bool works_vsock(void)
 	       vsock_expect(&target_vsock, VIRTIO_VSOCK_OP_RST, 77);
 }
 
+/* Only what every port can do is asked for. */
+static bool start_net(uint64_t features)
+{
+	return net_start(&target_net, features | FEATURE(VIRTIO_NET_F_MRG_RXBUF), 1);
+}
+
+static bool works_net(void)
+{
+	return net_echo(&target_net, 0, 100);
+}
+
 struct target targets[TARGETS] = {
 	[TARGET_BLK] = { "blk", &target_blk.dev, &target_blk.q, 2, start_blk, works_blk },
 	[TARGET_RNG] = { "rng", &rng, &rng_q, 1, start_rng, works_rng },
 	[TARGET_VSOCK] = { "vsock", &target_vsock.dev, &target_vsock.q[VSOCK_TX], VSOCK_QUEUES,
 			   start_vsock, works_vsock },
+	[TARGET_NET] = { "net", &target_net.dev, &target_net.tx[0], 3, start_net, works_net },
 };
 
 bool targets_init(void)
 {
 	if (!blk_find(&target_blk, 0) || !vdev_find(&rng, VIRTIO_ID_RNG, 0) ||
-	    !vsock_find(&target_vsock)) {
+	    !vsock_find(&target_vsock) || !net_find(&target_net)) {
 		fail("targets", "not all devices are there");
 		return false;
 	}

@@ -7,6 +7,7 @@
  */
 
 #include "blk.h"
+#include "net.h"
 #include "virtio.h"
 #include "vsock.h"
 
@@ -16,7 +17,7 @@ enum outcome {
 	ANYTHING, /* either */
 };
 
-enum { TARGET_BLK, TARGET_RNG, TARGET_VSOCK, TARGETS };
+enum { TARGET_BLK, TARGET_RNG, TARGET_VSOCK, TARGET_NET, TARGETS };
 
 struct target {
 	const char *name;
@@ -30,6 +31,7 @@ struct target {
 extern struct target targets[TARGETS];
 extern struct blk target_blk;
 extern struct vsock target_vsock;
+extern struct net target_net;
 
 /* Find and start them all. */
 bool targets_init(void);

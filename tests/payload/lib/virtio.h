@@ -17,9 +17,10 @@
 #define DEVICE_STRIDE 0x1000ull
 #define VIRTIO_MAGIC  0x74726976u
 
-#define F_VERSION_1 (1ull << VIRTIO_F_VERSION_1)
-#define F_INDIRECT  (1ull << VIRTIO_RING_F_INDIRECT_DESC)
-#define F_EVENT_IDX (1ull << VIRTIO_RING_F_EVENT_IDX)
+#define FEATURE(bit) (1ull << (bit))
+#define F_VERSION_1  (1ull << VIRTIO_F_VERSION_1)
+#define F_INDIRECT   (1ull << VIRTIO_RING_F_INDIRECT_DESC)
+#define F_EVENT_IDX  (1ull << VIRTIO_RING_F_EVENT_IDX)
 
 struct vdev {
 	uint64_t base;

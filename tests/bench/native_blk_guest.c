@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A guest that reads or writes random blocks of a disk as fast as that goes, with so many requests
+ * in flight, and prints how long it took by the time-stamp counter.
+ *
+ * It sets the device up as any payload does, and then goes to user mode for good, with all of
+ * memory mapped for that: a hypervisor that emulates a guest's kernel mode (KVM-PVM) runs user mode
+ * at full speed. It polls the used ring, wants no interrupts, and kicks when the device asks for
+ * it.
+ */
+#include <asm/bootparam.h>
+
+#include "../payload/lib/blk.h"
+
+#define BLOCK      4096u
+#define DEPTH_MAX  64u
+#define QUEUE_SIZE 256u
+
+#define PAGE_PRESENT 1ull
+#define PAGE_USER    4ull
+#define PAGE_LARGE   0x80ull
+#define PAGE_ADDR    0xffffffffff000ull
+
+struct slot {
+	struct virtio_blk_outhdr hdr;
+	volatile uint8_t status;
+	uint8_t *data;
+};
+
+static struct blk disk;
+static struct slot slots[DEPTH_MAX];
+static uint32_t depth, count;
+static uint32_t type;
+static uint64_t blocks;
+static uint64_t state = 88172645463325252ull;
+static uint32_t kicks, failures;
+
+void enter_user(void (*fn)(void));
+
+static uint64_t next_random(void)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return state;
+}
+
+static uint64_t tsc(void)
+{
+	uint32_t low, high;
+
+	asm volatile("lfence\n\trdtsc" : "=a"(low), "=d"(high) : : "memory");
+	return (uint64_t)high << 32 | low;
+}
+
+/* The number behind the word @name= of the command line, or @otherwise. */
+static uint32_t option(const char *name, uint32_t otherwise)
+{
+	const char *s = (const char *)(uintptr_t)boot_params()->hdr.cmd_line_ptr;
+	size_t n = strlen(name);
+
+	for (; *s; s++) {
+		if (memcmp(s, name, n) || s[n] != '=')
+			continue;
+		uint32_t v = 0;
+
+		for (s += n + 1; *s >= '0' && *s <= '9'; s++)
+			v = 10 * v + (uint32_t)(*s - '0');
+		return v;
+	}
+	return otherwise;
+}
+
+/* Let user mode have every page that the table at @table maps, in @levels levels. */
+static void map_for_user(uint64_t table, unsigned int levels)
+{
+	volatile uint64_t *e = (volatile uint64_t *)table;
+
+	for (unsigned int i = 0; i < 512; i++) {
+		if (!(e[i] & PAGE_PRESENT))
+			continue;
+		e[i] |= PAGE_USER;
+		if (levels > 1 && !(e[i] & PAGE_LARGE))
+			map_for_user(e[i] & PAGE_ADDR, levels - 1);
+	}
+}
+
+static void map_all_for_user(void)
+{
+	uint64_t cr3;
+
+	asm volatile("mov %%cr3, %0" : "=r"(cr3));
+	map_for_user(cr3 & PAGE_ADDR, 4);
+	asm volatile("mov %0, %%cr3" : : "r"(cr3) : "memory");
+}
+
+static void submit(uint32_t i)
+{
+	slots[i].hdr.sector = next_random() % blocks * (BLOCK / SECTOR);
+	slots[i].status = BLK_NO_ANSWER;
+	vq_put(&disk.q, (uint16_t)(3 * i));
+}
+
+/* Show what was entered since @old, and kick if the device wants that (2.7.10). */
+static void publish(uint16_t old)
+{
+	vq_publish(&disk.q);
+	fence();
+	uint16_t event = *vq_avail_event(&disk.q);
+
+	if (vring_need_event(event, disk.q.avail_idx, old)) {
+		reg_write(&disk.dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+		kicks++;
+	}
+}
+
+static void run(void)
+{
+	uint32_t submitted = 0, finished = 0;
+	uint64_t begin = tsc();
+
+	while (finished < count) {
+		uint16_t old = disk.q.avail_idx;
+
+		while (submitted < depth && submitted < count)
+			submit(submitted++);
+		uint16_t used = __atomic_load_n(&disk.q.used->idx, __ATOMIC_ACQUIRE);
+
+		/* No interrupt for what comes next: the event index stays behind. */
+		if (used != disk.q.used_idx)
+			*vq_used_event(&disk.q) = (uint16_t)(used - 1);
+		while (disk.q.used_idx != used) {
+			uint32_t i = vq_take(&disk.q).id / 3;
+
+			failures += slots[i].status != VIRTIO_BLK_S_OK;
+			finished++;
+			if (submitted < count) {
+				submit(i);
+				submitted++;
+			}
+		}
+		if (disk.q.avail_idx != old)
+			publish(old);
+		else
+			asm volatile("pause");
+	}
+	uint64_t ticks = tsc() - begin;
+
+	print("bench requests %u kicks %u failures %u ticks 0x%p\n", count, kicks, failures, ticks);
+	payload_done();
+}
+
+void payload_main(void)
+{
+	depth = option("depth", 32);
+	count = option("count", 1000);
+	type = option("write", 0) ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
+	state += option("seed", 0);
+	if (depth > DEPTH_MAX || !blk_find(&disk, 0) ||
+	    !blk_start(&disk, F_EVENT_IDX, QUEUE_SIZE)) {
+		fail("bench", "no disk, or more than %u in flight", DEPTH_MAX);
+		return;
+	}
+	blocks = blk_capacity(&disk) / (BLOCK / SECTOR);
+	for (uint32_t i = 0; i < depth; i++) {
+		struct slot *s = &slots[i];
+		uint16_t d = (uint16_t)(3 * i);
+
+		s->data = alloc(BLOCK, BLOCK);
+		s->hdr.type = type;
+		vq_desc(&disk.q, d, &s->hdr, sizeof(s->hdr), VRING_DESC_F_NEXT, (uint16_t)(d + 1));
+		vq_desc(&disk.q, d + 1, s->data, BLOCK,
+			VRING_DESC_F_NEXT | (type == VIRTIO_BLK_T_IN ? VRING_DESC_F_WRITE : 0),
+			(uint16_t)(d + 2));
+		vq_desc(&disk.q, d + 2, &s->status, 1, VRING_DESC_F_WRITE, 0);
+	}
+	map_all_for_user();
+	enter_user(run);
+}
