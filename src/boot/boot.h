@@ -138,9 +138,9 @@ int boot_build_workload_cpio(const struct machine *m, void **out, size_t *len);
  * Everything the kernel finds in memory at its entry, apart from itself and the initrd: boot_params
  * with the e820 map, command line, GDT, page tables, the device tree and a random seed
  * (SETUP_RNG_SEED) as setup_data for a kernel that reads_device_tree, with "earlycon=" for the
- * tree's serial port put before the command line; for any other the seed, an MP table, and
- * "virtio_mmio.device=" put there for each virtio device (before it, because what follows a "--" in
- * it is for init).
+ * tree's serial port added to the kernel's part of the command line (what follows a "--" is for
+ * init); for any other the seed, an MP table, and "virtio_mmio.device=" put before the command line
+ * for each virtio device.
  * Returns 0, or negative errno with the sentence in @err (a command line that is too long, ...).
  */
 int boot_write_machine(const struct guest_mem *mem, const struct machine *m,

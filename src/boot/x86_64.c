@@ -124,35 +124,62 @@ static int text_add(char *buf, size_t max, size_t *pos, const char *fmt, ...)
 	return 0;
 }
 
+/* Length of what in @cmdline is the kernel's: what follows a "--" of its own is for init. */
+static size_t kernel_part(const char *cmdline)
+{
+	const char *p = cmdline;
+
+	for (;;) {
+		size_t word = strcspn(p, " ");
+
+		if (!*p || (word == 2 && !memcmp(p, "--", 2)))
+			return (size_t)(p - cmdline);
+		p += word + strspn(p + word, " ");
+	}
+}
+
+/*
+ * What the kernel is told of the machine on its command line, a space behind each. Without a tree,
+ * its virtio devices. With one, what it is to print to before its serial driver is there: a panic
+ * above all.
+ */
+static int own_parameters(const struct machine *m, bool tree, char *buf, size_t max, size_t *len)
+{
+	int ret = 0;
+
+	buf[0] = '\0';
+	for (unsigned int i = 0; !ret && i < m->ndevices; i++) {
+		const struct machine_device *dev = &m->devices[i];
+
+		if (!tree && !strcmp(dev->compatible, "virtio,mmio") && dev->irq >= 0)
+			ret = text_add(buf, max, len, "virtio_mmio.device=%#x@%#llx:%d ", dev->size,
+				       (unsigned long long)dev->base, dev->irq);
+		if (tree && !strcmp(dev->compatible, "ns16550a"))
+			ret = text_add(buf, max, len, "earlycon=uart8250,mmio,%#llx ",
+				       (unsigned long long)dev->base);
+	}
+	return ret;
+}
+
 static int cmdline_write(const struct guest_mem *mem, const struct machine *m,
 			 const struct kernel_image *kernel, const char *cmdline, struct error *err)
 {
-	char buf[BOOT_CMDLINE_MAX];
-	size_t pos = 0, own;
-	int ret = 0;
+	char buf[BOOT_CMDLINE_MAX], own[BOOT_CMDLINE_MAX];
+	size_t pos = 0, own_len = 0;
+	/* Behind "quiet": where Linux meets "earlycon=", it prints all that it has logged so far.
+	 */
+	size_t at = kernel->reads_device_tree ? kernel_part(cmdline) : 0;
+	int ret = own_parameters(m, kernel->reads_device_tree, own, sizeof(own), &own_len);
 
-	if (!kernel->reads_device_tree) {
-		for (unsigned int i = 0; !ret && i < m->ndevices; i++) {
-			const struct machine_device *dev = &m->devices[i];
-
-			if (strcmp(dev->compatible, "virtio,mmio") || dev->irq < 0)
-				continue;
-			ret = text_add(buf, sizeof(buf), &pos, "virtio_mmio.device=%#x@%#llx:%d ",
-				       dev->size, (unsigned long long)dev->base, dev->irq);
-		}
-	}
-	for (unsigned int i = 0; !ret && kernel->reads_device_tree && i < m->ndevices; i++)
-		if (!strcmp(m->devices[i].compatible, "ns16550a"))
-			ret = text_add(buf, sizeof(buf), &pos, "earlycon=uart8250,mmio,%#llx ",
-				       (unsigned long long)m->devices[i].base);
-	own = pos;
 	if (!ret)
-		ret = text_add(buf, sizeof(buf), &pos, "%s", cmdline);
+		ret = text_add(buf, sizeof(buf), &pos, "%.*s%s%s%s", (int)at, cmdline,
+			       own_len && at && cmdline[at - 1] != ' ' ? " " : "", own,
+			       cmdline + at);
 	if (ret)
 		return error_set(err, E2BIG,
 				 "the kernel command line of %zu characters is too long: Linux "
 				 "takes %zu here",
-				 strlen(cmdline), sizeof(buf) - 1 - own);
+				 strlen(cmdline), sizeof(buf) - 1 - own_len);
 	return guest_mem_write(mem, gpa(BOOT_CMDLINE_GPA), buf, pos + 1);
 }
 

@@ -10,10 +10,6 @@
 /*
  * Both regions begin at a multiple of 2 MiB in guest and host alike, so that nested page tables can
  * map huge pages: with a skewed mapping a boot takes thousands of nested faults instead of a few.
- *
- * But not the first 2 MiB. Linux keeps the first of them to itself and takes the second when it has
- * nothing else left, so all that is ever touched there is a dozen pages that we write and as many
- * of its own: clearing a huge page would cost more than their faults, in time and in memory.
  */
 int guest_mem_init(struct guest_mem *mem, uint64_t size)
 {
@@ -32,9 +28,9 @@ int guest_mem_init(struct guest_mem *mem, uint64_t size)
 		munmap(raw, skew);
 	if (skew < HUGE_PAGE)
 		munmap(base + size, HUGE_PAGE - skew);
-	/* All advice: a kernel without huge pages or core dumps runs the guest all the same. */
-	madvise(base, HUGE_PAGE, MADV_NOHUGEPAGE);
-	madvise(base + HUGE_PAGE, size - HUGE_PAGE, MADV_HUGEPAGE);
+	/* Both are advice: a kernel without huge pages or core dumps runs the guest all the same.
+	 */
+	madvise(base, size, MADV_HUGEPAGE);
 	madvise(base, size, MADV_DONTDUMP);
 
 	uint64_t low = size < GUEST_LOW_RAM_MAX ? size : GUEST_LOW_RAM_MAX;

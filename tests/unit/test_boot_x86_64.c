@@ -160,7 +160,13 @@ Test(boot_x86_64, early_console_where_the_tree_has_a_serial_port)
 		.compatible = "ns16550a", .base = 0xd0019000, .size = 8, .irq = 4
 	};
 	write_machine(&with_tree, "quiet -- x");
-	cr_expect_str_eq(cmdline_text(), "earlycon=uart8250,mmio,0xd0019000 quiet -- x");
+	cr_expect_str_eq(cmdline_text(), "quiet earlycon=uart8250,mmio,0xd0019000 -- x");
+	write_machine(&with_tree, "quiet --x=y");
+	cr_expect_str_eq(cmdline_text(), "quiet --x=y earlycon=uart8250,mmio,0xd0019000 ");
+	write_machine(&with_tree, "-- x");
+	cr_expect_str_eq(cmdline_text(), "earlycon=uart8250,mmio,0xd0019000 -- x");
+	write_machine(&with_tree, "");
+	cr_expect_str_eq(cmdline_text(), "earlycon=uart8250,mmio,0xd0019000 ");
 	write_machine(&without_tree, "quiet");
 	cr_expect_null(strstr(cmdline_text(), "earlycon"));
 	cr_expect_null(strstr(cmdline_text(), "0xd0019000"));
