@@ -277,7 +277,7 @@ static void tx_done(struct netport_io *io, int result)
 	if (!is_live(n))
 		return;
 	virtq_push(&n->dev.queues[tx_queue(pair)], f->chain.head, 0);
-	virtio_signal(&n->dev, tx_queue(pair));
+	virtio_answered(&n->dev, tx_queue(pair));
 	tx_run(n, pair);
 }
 
@@ -338,7 +338,7 @@ static bool tx_send(struct tx_frame *f)
 }
 
 /* Take one frame off the transmit queue. Returns what virtq_pop() says, or -EAGAIN: no slot. */
-static int tx_take(struct net *n, unsigned int pair, bool *pushed)
+static int tx_take(struct net *n, unsigned int pair)
 {
 	struct virtq *q = &n->dev.queues[tx_queue(pair)];
 	struct tx_frame *f = tx_get(n, pair);
@@ -353,7 +353,7 @@ static int tx_take(struct net *n, unsigned int pair, bool *pushed)
 		return ret;
 	if (ret == VIRTQ_OK) {
 		virtq_push(q, f->chain.head, 0);
-		*pushed = true;
+		virtio_signal_later(&n->dev, tx_queue(pair));
 	}
 	tx_put(f);
 	return ret;
@@ -363,24 +363,23 @@ static void tx_run(struct net *n, unsigned int pair)
 {
 	struct virtq *q = &n->dev.queues[tx_queue(pair)];
 	unsigned int budget = NETPORT_SENDS_MAX;
-	bool pushed = false;
 	int ret = VIRTQ_OK;
 
 	virtq_suppress_kicks(q);
 	while (budget && ret == VIRTQ_OK) {
-		ret = tx_take(n, pair, &pushed);
-		if (ret == VIRTQ_OK)
-			budget--;
-		/* While something is being sent, its end brings us back. */
-		else if (ret == VIRTQ_EMPTY && n->tx[pair].nfree == NETPORT_SENDS_MAX &&
-			 virtq_want_kicks(q))
-			ret = VIRTQ_OK;
+		ret = tx_take(n, pair);
+		budget -= ret == VIRTQ_OK;
 	}
-	if (pushed)
-		virtio_signal(&n->dev, tx_queue(pair));
-	if (ret == VIRTQ_FAULT)
+	if (ret == VIRTQ_FAULT) {
 		virtio_fault(&n->dev, "transmit queue %u holds a malformed chain", pair);
-	else if (n->tx[pair].nfree == NETPORT_SENDS_MAX && ret != VIRTQ_EMPTY)
+		return;
+	}
+	/* While something is being sent, its end brings us back. */
+	if (n->tx[pair].nfree < NETPORT_SENDS_MAX)
+		return;
+	if (ret == VIRTQ_EMPTY)
+		virtio_emptied(&n->dev, tx_queue(pair));
+	else
 		/* Out of budget with nothing but bad frames, or of memory. */
 		virtio_kick_again(&n->dev, tx_queue(pair));
 }
@@ -516,7 +515,7 @@ static void rx_deliver(struct net *n, struct rx_receive *r, size_t len)
 	rx_give_back(rx, r, used);
 	while (used)
 		rx_buffer_release(rx, r->buffers[--used]);
-	virtio_signal(&n->dev, rx_queue(r->pair));
+	virtio_signal_later(&n->dev, rx_queue(r->pair));
 }
 
 /*

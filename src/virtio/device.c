@@ -124,6 +124,14 @@ void virtio_answered(struct virtio_device *dev, unsigned int queue)
 	}
 }
 
+void virtio_signal_later(struct virtio_device *dev, unsigned int queue)
+{
+	struct virtio_service *s = &dev->services[queue];
+
+	s->answered = true;
+	loop_at_turn(dev->queue_loops[queue], &s->turn);
+}
+
 void virtio_emptied(struct virtio_device *dev, unsigned int queue)
 {
 	struct virtio_service *s = &dev->services[queue];

@@ -119,9 +119,15 @@ void virtio_kick_again(struct virtio_device *dev, unsigned int queue);
 void virtio_signal(struct virtio_device *dev, unsigned int queue);
 
 /*
- * The same, but at the end of the loop's turn, and thus once for all that a turn pushes. A driver
- * that was answered mostly has more to ask, and until then does well without interrupting itself
- * for a kick; so if experience is in favour of it, the loop looks at the queue for a while.
+ * Interrupt the driver at the end of the turn for what is pushed to @queue until then, if it asked
+ * for that. Thread of the queue's loop.
+ */
+void virtio_signal_later(struct virtio_device *dev, unsigned int queue);
+
+/*
+ * The same for a queue whose driver, being answered, mostly has more to ask, and until then does
+ * well without interrupting itself for a kick: if experience is in favour of it, the loop looks at
+ * the queue for a while.
  */
 void virtio_answered(struct virtio_device *dev, unsigned int queue);
 
