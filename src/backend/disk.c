@@ -197,7 +197,7 @@ static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots,
 		      struct disk_queue **out)
 {
 	struct raw_disk *d = (struct raw_disk *)disk;
-	struct disk_queue *q = calloc(1, sizeof(*q) + nslots * sizeof(q->slots[0]));
+	struct disk_queue *q = calloc(1, sizeof(*q) + nslots * sizeof(struct disk_io *));
 
 	if (!q)
 		return -ENOMEM;

@@ -390,7 +390,7 @@ static bool sleep_stage(struct loop *loop)
 /* End a turn: submit, and wait unless there is work already. Returns 0 or negative errno. */
 static int end_turn(struct loop *loop)
 {
-	bool expecting = loop->expecting, found;
+	bool expecting = loop->expecting, found, work;
 	uint64_t begin = expecting ? clock_now_ns() : 0;
 	int ret;
 
@@ -398,8 +398,11 @@ static int end_turn(struct loop *loop)
 	for (struct loop_turn *t = loop->turns; t; t = t->next)
 		t->fn(t->ctx, LOOP_TURN_ENDS);
 	found = expecting && loop->worth_while && look(loop, begin + LOOK_NS);
-	/* Twice, as what was found the first time is mostly all; and no more, for others' sake. */
-	if (sleep_stage(loop) && sleep_stage(loop))
+	work = sleep_stage(loop);
+	/* Once more, as what was found is mostly all; and no more than that, for others' sake. */
+	if (work)
+		work = sleep_stage(loop);
+	if (work)
 		ret = io_uring_submit_and_get_events(&loop->ring);
 	else
 		ret = io_uring_submit_and_wait(&loop->ring, 1);

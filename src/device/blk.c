@@ -429,7 +429,7 @@ int blk_new(struct loop *loop, const struct guest_mem *mem, const struct blk_spe
 	};
 	if (spec->queue_loops)
 		memcpy(b->dev.queue_loops, spec->queue_loops,
-		       spec->nqueues * sizeof(b->dev.queue_loops[0]));
+		       spec->nqueues * sizeof(struct loop *));
 	fill_config(b, spec->nqueues);
 	ret = virtio_device_init(&b->dev);
 	for (unsigned int i = 0; !ret && i < spec->nqueues; i++)

@@ -453,6 +453,8 @@ static void vsock_take(struct vsock *v)
 	struct virtq *q = &v->dev.queues[QUEUE_TX];
 	bool pushed = false;
 
+	if (!v->tx_pending)
+		return;
 	virtq_suppress_kicks(q);
 	for (unsigned int n = 0; v->tx_pending && n < TURN_CHAINS && v->nresets < RESETS_MAX; n++) {
 		struct virtio_vsock_hdr hdr;

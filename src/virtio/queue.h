@@ -84,8 +84,8 @@ void virtq_publish(struct virtq *q);
 bool virtq_needs_signal(struct virtq *q);
 
 /*
- * Ask the driver for no kicks while the queue is being emptied; and for kicks again. The latter
- * returns true when chains became available meanwhile: go on emptying.
+ * Ask the driver for no kicks while the queue is being emptied; and for kicks again, without which
+ * there are none. The latter returns true when chains became available meanwhile: go on emptying.
  */
 void virtq_suppress_kicks(struct virtq *q);
 bool virtq_want_kicks(struct virtq *q);

@@ -523,7 +523,8 @@ static int alloc_workers(struct vm *vm)
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < vm->spec->ndisks; i++)
-		n += vm->spec->disks[i].queues;
+		if (vm->spec->disks[i].own_loops || vm->spec->disks[i].sqpoll)
+			n += vm->spec->disks[i].queues;
 	if (n)
 		vm->workers = calloc(n, sizeof(vm->workers[0]));
 	return n && !vm->workers ? -ENOMEM : 0;

@@ -15,7 +15,8 @@ struct slot {
 } __attribute__((aligned(16)));
 
 static struct slot slots[64];
-static uint8_t *data; /* IN_FLIGHT blocks of BATCH bytes */
+static uint8_t *data;    /* IN_FLIGHT blocks of BATCH bytes */
+static struct vq second; /* queue 1, which may be on another thread than queue 0 */
 
 static void slot_put(struct vq *q, uint16_t i, uint32_t type, uint64_t sector, void *at,
 		     uint32_t len)
@@ -195,7 +196,8 @@ static void attack_descriptors(void)
 
 static bool start_large(void)
 {
-	if (!vdev_begin(blk->dev, 0) || !vq_init(blk->q, blk->dev, 0, 128))
+	if (!vdev_begin(blk->dev, 0) || !vq_init(blk->q, blk->dev, 0, 128) ||
+	    !vq_init(&second, blk->dev, 1, 128))
 		return false;
 	vdev_go(blk->dev);
 	return true;
@@ -204,8 +206,9 @@ static bool start_large(void)
 static void submit_many(uint32_t type)
 {
 	for (uint16_t i = 0; i < IN_FLIGHT; i++)
-		slot_put(blk->q, i, type, 8u * i, data + i * BATCH, BATCH);
+		slot_put(i % 2 ? &second : blk->q, i, type, 8u * i, data + i * BATCH, BATCH);
 	ring(blk->q);
+	ring(&second);
 }
 
 /* Once a reset has returned, memory is the driver's alone: what it puts there stays. */
@@ -226,7 +229,7 @@ static void attack_reset(void)
 		if (vdev_status(blk->dev))
 			wrong = "the status is not 0 after a reset";
 		uint8_t mark = marks[round % 2];
-		uint16_t used = blk->q->used->idx;
+		uint16_t used = blk->q->used->idx, used2 = second.used->idx;
 
 		/* The first and last bytes of each will do. */
 		for (uint32_t i = 0; i < IN_FLIGHT; i++) {
@@ -242,7 +245,7 @@ static void attack_reset(void)
 			if (data[i * BATCH] != mark || data[i * BATCH + BATCH - 1] != mark ||
 			    slots[i].status != mark)
 				wrong = "memory was written after the reset had returned";
-		if (blk->q->used->idx != used)
+		if (blk->q->used->idx != used || second.used->idx != used2)
 			wrong = "the used ring went on after the reset had returned";
 	}
 	if (wrong)
@@ -258,7 +261,7 @@ static void attack_fault_in_flight(void)
 		if (!start_large())
 			return;
 		submit_many(VIRTIO_BLK_T_IN);
-		vq_submit(blk->q, 0xfff0);
+		vq_submit(round % 2 ? &second : blk->q, 0xfff0);
 	}
 	attack_end(blk, "fault-in-flight", BREAKS);
 }

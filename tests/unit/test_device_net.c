@@ -694,7 +694,7 @@ static void ignore(void *transport)
 
 Test(net, merged_buffers_appear_at_once)
 {
-	static const struct virtio_transport_ops ops = { look, ignore };
+	static const struct virtio_transport_ops ops = { look, ignore, ignore };
 
 	w.dev->transport_ops = &ops;
 	give(0, 64, BUFFER);

@@ -28,12 +28,12 @@ static const struct load {
 	bool write, random;
 	unsigned int depth, size, requests;
 } loads[] = {
-	{ "read1", false, true, 1, 4096, 2000 },
-	{ "write1", true, true, 1, 4096, 2000 },
-	{ "read32", false, true, 32, 4096, 8000 },
-	{ "write32", true, true, 32, 4096, 8000 },
-	{ "seqread", false, false, 4, 128 << 10, 500 },
-	{ "seqwrite", true, false, 4, 128 << 10, 500 },
+	{ "read1", false, true, 1, 4096, 1000 },
+	{ "write1", true, true, 1, 4096, 1000 },
+	{ "read32", false, true, 32, 4096, 4000 },
+	{ "write32", true, true, 32, 4096, 4000 },
+	{ "seqread", false, false, 4, 128 << 10, 300 },
+	{ "seqwrite", true, false, 4, 128 << 10, 300 },
 };
 
 static int disk;
