@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/thread.h"
 #include "vm/cpuid.h"
 #include "vm/exit.h"
 
@@ -183,10 +184,10 @@ static void *vcpu_thread(void *arg)
 
 int vcpu_start(struct vcpu *v)
 {
-	int ret = pthread_create(&v->thread, NULL, vcpu_thread, v);
+	int ret = thread_start(&v->thread, vcpu_thread, v);
 
 	v->started = !ret;
-	return -ret;
+	return ret;
 }
 
 void vcpu_stop(struct vcpu *v)

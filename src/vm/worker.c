@@ -3,8 +3,9 @@
 
 #include <stdio.h>
 
+#include "base/thread.h"
+
 #define RING_ENTRIES 128
-#define STACK_BYTES  (128u << 10) /* nothing here recurses, and the largest frames are log lines */
 
 int worker_init(struct worker *w, const char *name, bool polled, const struct worker *share)
 {
@@ -34,17 +35,10 @@ static void *worker_thread(void *arg)
 
 int worker_start(struct worker *w)
 {
-	pthread_attr_t attr;
-	int ret = pthread_attr_init(&attr);
+	int ret = thread_start(&w->thread, worker_thread, w);
 
-	if (ret)
-		return -ret;
-	ret = pthread_attr_setstacksize(&attr, STACK_BYTES);
-	if (!ret)
-		ret = pthread_create(&w->thread, &attr, worker_thread, w);
-	pthread_attr_destroy(&attr);
 	w->started = !ret;
-	return -ret;
+	return ret;
 }
 
 void worker_stop(struct worker *w)
