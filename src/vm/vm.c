@@ -407,13 +407,6 @@ static int add_legacy_devices(struct vm *vm)
 	 */
 	bus_add(&vm->pio, SERIAL_PORT, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
 	bus_add(&vm->mmio, SERIAL_GPA, SERIAL_PORTS, &serial_bus_ops, &vm->serial);
-	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
-		.compatible = "ns16550a",
-		.base = SERIAL_GPA,
-		.size = SERIAL_PORTS,
-		.irq = SERIAL_GSI,
-		.clock_hz = SERIAL_CLOCK_HZ,
-	};
 	bus_add(&vm->pio, I8042_DATA_PORT, I8042_STATUS_PORT - I8042_DATA_PORT + 1, &i8042_bus_ops,
 		vm);
 	bus_add(&vm->pio, CMOS_INDEX_PORT, 2, &cmos_bus_ops, vm);
@@ -431,6 +424,14 @@ static int add_legacy_devices(struct vm *vm)
 	base += DEVICE_STRIDE;
 	bus_add(&vm->mmio, base, DEVICE_STRIDE, &poweroff_ops, vm);
 	vm->machine.poweroff = base;
+	/* Its registers are not among the pages: to read one of them is an exit. */
+	vm->machine.devices[vm->machine.ndevices++] = (struct machine_device){
+		.compatible = "ns16550a",
+		.base = SERIAL_GPA,
+		.size = SERIAL_PORTS,
+		.irq = SERIAL_GSI,
+		.clock_hz = SERIAL_CLOCK_HZ,
+	};
 	return 0;
 }
 

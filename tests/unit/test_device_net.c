@@ -486,6 +486,7 @@ Test(net, kicks_of_transmit)
 		cr_assert_eq(w.port.pairs[0].sent, before + 3);
 		cr_assert_not(kicks_wanted(1));
 		fake_port_release(&w.port, 0, 1, 0);
+		turn();
 		cr_assert(kicks_wanted(1));
 	}
 	cr_assert_eq(used_idx(1), 6);
@@ -501,6 +502,7 @@ Test(net, kicks_of_transmit_by_event_index)
 	kick(1);
 	cr_assert_eq(avail_event(1), 0, "stale: no kicks");
 	fake_port_release(&w.port, 0, 1, 0);
+	turn();
 	cr_assert_eq(avail_event(1), 1);
 }
 
@@ -657,6 +659,7 @@ Test(net, receives)
 	cr_assert_not(kicks_wanted(0));
 	for (uint8_t i = 0; i < 100; i++) {
 		cr_assert(deliver(0, our_mac, HDR + 14 + i * 14u, i));
+		turn();
 		cr_assert_eq(w.transport.queue_signals[0], i + 1u);
 		expect_frame(0, our_mac, HDR + 14 + i * 14u, i);
 		cr_assert_eq(le16toh(((struct virtio_net_hdr_v1 *)(void *)got)->num_buffers), 1);
@@ -699,6 +702,7 @@ Test(net, merged_buffers_appear_at_once)
 	w.dev->transport_ops = &ops;
 	give(0, 64, BUFFER);
 	cr_assert(deliver(0, our_mac, 5 * BUFFER, 0));
+	turn();
 	cr_assert_eq(seen_idx, 5);
 	cr_assert_eq(w.transport.queue_signals[0], 1);
 	guest_transport_attach(&w.transport, w.dev);
