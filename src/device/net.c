@@ -277,7 +277,7 @@ static void tx_done(struct netport_io *io, int result)
 	if (!is_live(n))
 		return;
 	virtq_push(&n->dev.queues[tx_queue(pair)], f->chain.head, 0);
-	virtio_answered(&n->dev, tx_queue(pair));
+	virtio_signal_later(&n->dev, tx_queue(pair));
 	tx_run(n, pair);
 }
 
