@@ -157,7 +157,8 @@ void payload_main(void)
 	type = option("write", 0) ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN;
 	state += option("seed", 0);
 	if (depth > DEPTH_MAX || !blk_find(&disk, 0) ||
-	    !blk_start(&disk, F_EVENT_IDX, QUEUE_SIZE)) {
+	    /* With flushes to come: without, each write would have to be durable by itself. */
+	    !blk_start(&disk, F_EVENT_IDX | FEATURE(VIRTIO_BLK_F_FLUSH), QUEUE_SIZE)) {
 		fail("bench", "no disk, or more than %u in flight", DEPTH_MAX);
 		return;
 	}
