@@ -62,7 +62,10 @@ static void check_params(const struct boot_params *bp)
 
 	const char *cmdline = (const char *)(uintptr_t)bp->hdr.cmd_line_ptr;
 #ifdef TREE
-	expect("cmdline", !strcmp(cmdline, "payload=boot and=so on=1"), cmdline);
+	expect("cmdline",
+	       !strcmp(cmdline, "payload=boot and=so on=1 "
+				"earlycon=uart8250,mmio,0xd0019000"),
+	       cmdline);
 #else
 	expect("cmdline",
 	       cmdline_has("virtio_mmio.device=0x1000@0xd0000000:16") &&

@@ -500,7 +500,7 @@ Test(net, kicks_of_transmit_by_event_index)
 	put_frame(&no_offload, other_mac, 60);
 	add_frame(0, 60);
 	kick(1);
-	cr_assert_eq(avail_event(1), 0, "stale: no kicks");
+	cr_assert_neq(avail_event(1), 1, "one that has been passed: no kicks");
 	fake_port_release(&w.port, 0, 1, 0);
 	turn();
 	cr_assert_eq(avail_event(1), 1);
