@@ -117,7 +117,7 @@ static void fill(struct passt *p)
 	while (n < p->nsends && put_frame(&p->out[p->filling], p->sends[n]))
 		p->sent[p->nsent++] = p->sends[n++];
 	p->nsends -= n;
-	memmove(p->sends, p->sends + n, p->nsends * sizeof(p->sends[0]));
+	memmove(p->sends, p->sends + n, p->nsends * sizeof(struct netport_io *));
 	if (p->nsent)
 		queue_turn(p);
 	send_more(p);
@@ -190,7 +190,7 @@ static void receive_done(struct passt *p, int result)
 	struct netport_io *io = p->receives[0];
 
 	p->nreceives--;
-	memmove(p->receives, p->receives + 1, p->nreceives * sizeof(p->receives[0]));
+	memmove(p->receives, p->receives + 1, p->nreceives * sizeof(struct netport_io *));
 	io->done(io, result);
 }
 
@@ -230,7 +230,7 @@ static void end_all(struct passt *p, int result)
 	unsigned int sends = p->nsends, receives = p->nreceives;
 	struct netport_io *waiting[NETPORT_SENDS_MAX];
 
-	memcpy(waiting, p->sends, sends * sizeof(waiting[0]));
+	memcpy(waiting, p->sends, sends * sizeof(struct netport_io *));
 	p->nsends = 0;
 	while (receives--)
 		receive_done(p, result);
@@ -244,7 +244,7 @@ static void handle_turn(struct passt *p)
 	struct netport_io *sent[NETPORT_SENDS_MAX];
 
 	p->turn_queued = false;
-	memcpy(sent, p->sent, n * sizeof(sent[0]));
+	memcpy(sent, p->sent, n * sizeof(struct netport_io *));
 	p->nsent = 0;
 	for (unsigned int i = 0; i < n; i++)
 		sent[i]->done(sent[i], 0);

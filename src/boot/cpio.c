@@ -17,7 +17,7 @@ struct cpio {
 	uint8_t *data;
 	size_t len;
 	unsigned int ino;
-	const char *dir; /* property files go here */
+	char dir[32]; /* property files go here */
 };
 
 static void cpio_free(struct cpio *c)
@@ -64,7 +64,7 @@ static int cpio_add(struct cpio *c, const char *name, mode_t mode, const void *d
 static int cpio_add_property(void *ctx, const char *name, const void *data, size_t len)
 {
 	struct cpio *c = ctx;
-	char path[64];
+	char path[2 * sizeof(c->dir)];
 
 	snprintf(path, sizeof(path), "%s/%s", c->dir, name);
 	return cpio_add(c, path, S_IFREG | 0400, data, len);
@@ -72,7 +72,7 @@ static int cpio_add_property(void *ctx, const char *name, const void *data, size
 
 static int cpio_add_directory(struct cpio *c, const char *path)
 {
-	c->dir = path;
+	snprintf(c->dir, sizeof(c->dir), "%s", path);
 	return cpio_add(c, path, S_IFDIR | 0700, NULL, 0);
 }
 
@@ -80,7 +80,7 @@ static int cpio_add_directory(struct cpio *c, const char *path)
 static int cpio_add_workload(struct cpio *c, const struct machine_workload *w)
 {
 	const char *dir = &KVMBOX_DESCRIPTION_CPIO[1]; /* names in an archive are relative */
-	char path[64];
+	char path[sizeof(c->dir)];
 	int ret = cpio_add_directory(c, dir);
 
 	if (!ret)

@@ -64,7 +64,7 @@ static void check_params(const struct boot_params *bp)
 #ifdef TREE
 	expect("cmdline",
 	       !strcmp(cmdline, "payload=boot and=so on=1 "
-				"earlycon=uart8250,mmio,0xd0019000"),
+				"earlycon=uart8250,mmio,0xd0019000 "),
 	       cmdline);
 #else
 	expect("cmdline",
