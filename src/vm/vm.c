@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/trim.h"
 #include "device/blk.h"
 #include "device/cmos.h"
 #include "device/i8042.h"
@@ -716,6 +717,7 @@ static int vm_go(struct vm *vm)
 		ret = worker_start(&vm->workers[i]);
 	if (ret)
 		return host_error(vm, ret, "a disk's thread cannot be started");
+	memory_trim();
 	vm->setup_cpu_ns = clock_cpu_ns();
 	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpus[i]);
