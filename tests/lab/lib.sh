@@ -52,6 +52,11 @@ fail() {
 	exit 1
 }
 
+# note WORD...: what the line of a case that passes says besides, such as how much it did.
+note() {
+	printf '%s\n' "$*" >"$dir/.noted"
+}
+
 # skip WORD...: ends the case, which cannot run here for this reason.
 skip() {
 	printf '%s\n' "$*" >"$dir/.why"
