@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
+# shellcheck disable=SC2016
 # shellcheck disable=SC2154  # lib.sh and run share variables
 #
 # What the cases about the network share. Each has a host of its own, which is a network namespace: it
