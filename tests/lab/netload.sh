@@ -17,8 +17,8 @@ own_tap() {
 	tap_net=tap=tap0,queues=$1,ip=198.51.100.2/24,ip=fd00::2/64,gw=198.51.100.1,gw=fd00::1
 }
 
-# cpus PAIRS: prints how many CPUs the guest gets, and so how many pairs Linux uses: no more than the host has, for an
-# emulated one crashes guests that have more.
+# cpus PAIRS: prints how many CPUs the guest gets, and so how many pairs Linux uses: no more than the host has, since
+# on an emulated one guests with more did not always survive.
 cpus() {
 	local have
 	have=$(nproc)
