@@ -147,11 +147,18 @@ static int init_files(struct io_uring *ring)
 	return io_uring_register_files(ring, none, FILES_MAX);
 }
 
-/* The rest of a loop that has its ring. Takes @loop. */
-static int finish_new(struct loop *loop, struct loop **out)
+static int make_loop(struct loop **out, unsigned int entries, bool polled, const struct loop *share)
 {
-	int ret = init_files(&loop->ring);
+	struct loop *loop = calloc(1, sizeof(*loop));
+	int ret;
 
+	if (!loop)
+		return -ENOMEM;
+	ret = polled ? init_polled_ring(&loop->ring, entries, share)
+		     : init_ring(&loop->ring, entries);
+	if (ret)
+		goto free_loop;
+	ret = init_files(&loop->ring);
 	if (ret)
 		goto exit_ring;
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -177,36 +184,19 @@ close_wake:
 	pthread_cond_destroy(&loop->call_done);
 exit_ring:
 	io_uring_queue_exit(&loop->ring);
+free_loop:
 	free(loop);
 	return ret;
 }
 
 int loop_new(struct loop **out, unsigned int entries)
 {
-	struct loop *loop = calloc(1, sizeof(*loop));
-
-	if (!loop)
-		return -ENOMEM;
-	int ret = init_ring(&loop->ring, entries);
-	if (ret) {
-		free(loop);
-		return ret;
-	}
-	return finish_new(loop, out);
+	return make_loop(out, entries, false, NULL);
 }
 
 int loop_new_polled(struct loop **out, unsigned int entries, const struct loop *share)
 {
-	struct loop *loop = calloc(1, sizeof(*loop));
-
-	if (!loop)
-		return -ENOMEM;
-	int ret = init_polled_ring(&loop->ring, entries, share);
-	if (ret) {
-		free(loop);
-		return ret;
-	}
-	return finish_new(loop, out);
+	return make_loop(out, entries, true, share);
 }
 
 void loop_free(struct loop *loop)
@@ -282,23 +272,19 @@ int loop_buffer(const struct loop *loop, const void *p, size_t len)
 	return (int)(off / BUFFER_SIZE);
 }
 
-struct io_uring_sqe *loop_sqe(struct loop *loop)
+void loop_reserve(struct loop *loop, unsigned int n)
 {
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
-
-	while (!sqe) {
+	while (io_uring_sq_space_left(&loop->ring) < n) {
 		enable(loop);
 		io_uring_submit(&loop->ring);
 		io_uring_sqring_wait(&loop->ring);
-		sqe = io_uring_get_sqe(&loop->ring);
 	}
-	return sqe;
 }
 
-void loop_reserve(struct loop *loop, unsigned int n)
+struct io_uring_sqe *loop_sqe(struct loop *loop)
 {
-	while (io_uring_sq_space_left(&loop->ring) < n)
-		io_uring_submit(&loop->ring);
+	loop_reserve(loop, 1);
+	return io_uring_get_sqe(&loop->ring);
 }
 
 void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16_t index,
