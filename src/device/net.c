@@ -72,7 +72,8 @@ struct rx_receive {
 	struct net *net;
 	uint8_t pair;
 	uint16_t nbuffers;
-	size_t len; /* bytes of the buffers */
+	size_t len;                   /* bytes of the buffers */
+	struct virtio_net_hdr_v1 hdr; /* of the frame that came, as it was checked */
 	uint16_t buffers[QUEUE_SIZE];
 	struct iovec iov[RECEIVE_SEGS];
 };
@@ -192,13 +193,18 @@ static void rx_buffer_release(struct rx *rx, uint16_t index)
 	rx->free_buffers[rx->nfree++] = index;
 }
 
+/* Make the buffers of @r from number @from on spare again. */
+static void rx_give_back(struct rx *rx, struct rx_receive *r, unsigned int from)
+{
+	while (r->nbuffers > from)
+		rx->spare[rx->nspare++] = r->buffers[--r->nbuffers];
+}
+
 static void rx_forget(struct rx *rx)
 {
-	if (rx->spiller) {
-		for (unsigned int i = 0; i < rx->spiller->nbuffers; i++)
-			rx_buffer_release(rx, rx->spiller->buffers[i]);
-		rx->spiller = NULL;
-	}
+	if (rx->spiller)
+		rx_give_back(rx, rx->spiller, 0);
+	rx->spiller = NULL;
 	while (rx->nspare)
 		rx_buffer_release(rx, rx->spare[--rx->nspare]);
 }
@@ -463,12 +469,6 @@ static int rx_gather(struct net *n, struct rx_receive *r)
 	return ret;
 }
 
-static void rx_give_back(struct rx *rx, struct rx_receive *r, unsigned int from)
-{
-	while (r->nbuffers > from)
-		rx->spare[rx->nspare++] = r->buffers[--r->nbuffers];
-}
-
 static bool mac_listed(const struct mac_list *list, const uint8_t *mac)
 {
 	for (unsigned int i = 0; i < list->n; i++)
@@ -493,8 +493,7 @@ static void rx_deliver(struct net *n, struct rx_receive *r, size_t len)
 {
 	struct virtq *q = &n->dev.queues[rx_queue(r->pair)];
 	struct rx *rx = n->rx[r->pair];
-	struct cursor from = cursor_init(r->iov, r->io.niov), to = from;
-	struct virtio_net_hdr_v1 hdr;
+	struct cursor c = cursor_init(r->iov, r->io.niov);
 	unsigned int used = 0;
 
 	while (len) {
@@ -505,12 +504,10 @@ static void rx_deliver(struct net *n, struct rx_receive *r, size_t len)
 		len -= part;
 	}
 
-	if (cursor_read(&from, &hdr, sizeof(hdr))) {
-		hdr.num_buffers = htole16((uint16_t)used);
-		if (!has_feature(n, VIRTIO_NET_F_GUEST_CSUM))
-			hdr.flags = 0; /* 5.1.6.4.1 */
-		cursor_write(&to, &hdr, sizeof(hdr));
-	}
+	r->hdr.num_buffers = htole16((uint16_t)used);
+	if (!has_feature(n, VIRTIO_NET_F_GUEST_CSUM))
+		r->hdr.flags = 0; /* 5.1.6.4.1 */
+	cursor_write(&c, &r->hdr, sizeof(r->hdr));
 	virtq_publish(q);
 	rx_give_back(rx, r, used);
 	while (used)
@@ -545,15 +542,14 @@ static void rx_frame(struct net *n, struct rx_receive *r, int result)
 {
 	struct rx *rx = n->rx[r->pair];
 	struct cursor c = cursor_init(r->iov, r->io.niov);
-	struct virtio_net_hdr_v1 hdr;
 	uint8_t mac[ETH_ALEN];
 	size_t len = result < 0 ? 0 : (size_t)result;
 
 	if (result == -ENODEV)
 		port_lost(n);
 	if (len < NETPORT_HEADER + ETH_HLEN || len > FRAME_LIMIT ||
-	    !cursor_read(&c, &hdr, sizeof(hdr)) || !cursor_read(&c, mac, sizeof(mac)) ||
-	    !rx_check_header(n, &hdr) || !filter_passes(&n->filter, mac)) {
+	    !cursor_read(&c, &r->hdr, sizeof(r->hdr)) || !cursor_read(&c, mac, sizeof(mac)) ||
+	    !rx_check_header(n, &r->hdr) || !filter_passes(&n->filter, mac)) {
 		rx_give_back(rx, r, 0);
 		return;
 	}
