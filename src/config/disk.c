@@ -10,29 +10,6 @@
 #include "config/set.h"
 #include "config/words.h"
 
-char *next_piece(char **rest)
-{
-	char *piece = *rest;
-	char *from = piece;
-	char *to = piece;
-
-	if (!piece)
-		return NULL;
-	*rest = NULL;
-	while (*from) {
-		if (*from == ',') {
-			if (from[1] != ',') {
-				*rest = from + 1;
-				break;
-			}
-			from++;
-		}
-		*to++ = *from++;
-	}
-	*to = '\0';
-	return piece;
-}
-
 static int parse_queues(struct disk_config *disk, const char *where, const char *value,
 			struct error *err)
 {

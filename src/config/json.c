@@ -377,7 +377,9 @@ static int enter_machine_config(struct parse *p, const struct at *at, struct jso
 
 /* drives */
 
-static int enter_drive_id(struct parse *p, const struct at *at, struct json_object *value)
+/* An id that none of the @n entries of @array before has; it becomes @ids[@n]. */
+static int enter_id(struct parse *p, const struct at *at, struct json_object *value,
+		    const char *array, const char **ids, size_t n)
 {
 	const char *id;
 	int ret = get_string(p, at, value, &id);
@@ -386,13 +388,18 @@ static int enter_drive_id(struct parse *p, const struct at *at, struct json_obje
 		return ret;
 	if (!*id)
 		return refuse(p, at, "the id is empty");
-	for (size_t i = 0; i < p->ndrives; i++) {
-		if (p->drive_ids[i] && strcmp(p->drive_ids[i], id) == 0)
-			return refuse(p, at, "drives[%zu] is called \"%s\" already", i,
+	for (size_t i = 0; i < n; i++) {
+		if (ids[i] && strcmp(ids[i], id) == 0)
+			return refuse(p, at, "%s[%zu] is called \"%s\" already", array, i,
 				      word_show(id).text);
 	}
-	p->drive_ids[p->ndrives] = id;
+	ids[n] = id;
 	return 0;
+}
+
+static int enter_drive_id(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_id(p, at, value, "drives", p->drive_ids, p->ndrives);
 }
 
 static int enter_drive_path(struct parse *p, const struct at *at, struct json_object *value)
@@ -514,84 +521,69 @@ static int enter_drives(struct parse *p, const struct at *at, struct json_object
 
 static int enter_net_id(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *id;
-	int ret = get_string(p, at, value, &id);
+	return enter_id(p, at, value, "network-interfaces", p->net_ids, p->nnets);
+}
 
-	if (ret < 0)
-		return ret;
-	if (!*id)
-		return refuse(p, at, "the id is empty");
-	for (size_t i = 0; i < p->nnets; i++) {
-		if (p->net_ids[i] && strcmp(p->net_ids[i], id) == 0)
-			return refuse(p, at, "network-interfaces[%zu] is called \"%s\" already", i,
-				      word_show(id).text);
-	}
-	p->net_ids[p->nnets] = id;
-	return 0;
+/* A string that @set enters into the network interface under way. */
+static int net_string(struct parse *p, const struct at *at, struct json_object *value,
+		      int (*set)(struct net_config *net, const char *where, const char *value,
+				 struct error *err))
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : set(p->net, where(p, at).text, s, p->err);
+}
+
+/* Likewise a number. */
+static int net_integer(struct parse *p, const struct at *at, struct json_object *value,
+		       int (*set)(struct net_config *net, const char *where, int64_t value,
+				  struct error *err))
+{
+	int64_t n = 0;
+	int ret = get_integer(p, at, value, &n);
+
+	return ret < 0 ? ret : set(p->net, where(p, at).text, n, p->err);
 }
 
 static int enter_net_mode(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
-	int ret = get_string(p, at, value, &s);
-
-	return ret < 0 ? ret : set_net_mode(p->net, where(p, at).text, s, p->err);
+	return net_string(p, at, value, set_net_mode);
 }
 
 static int enter_net_tap(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
-	int ret = get_string(p, at, value, &s);
-
-	return ret < 0 ? ret : set_net_tap(p->net, where(p, at).text, s, p->err);
+	return net_string(p, at, value, set_net_tap);
 }
 
 static int enter_net_mac(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
-	int ret = get_string(p, at, value, &s);
-
-	return ret < 0 ? ret : set_net_mac(p->net, where(p, at).text, s, p->err);
+	return net_string(p, at, value, set_net_mac);
 }
 
 static int enter_net_mtu(struct parse *p, const struct at *at, struct json_object *value)
 {
-	int64_t n = 0;
-	int ret = get_integer(p, at, value, &n);
-
-	return ret < 0 ? ret : set_net_mtu(p->net, where(p, at).text, n, p->err);
+	return net_integer(p, at, value, set_net_mtu);
 }
 
 static int enter_net_queues(struct parse *p, const struct at *at, struct json_object *value)
 {
-	int64_t n = 0;
-	int ret = get_integer(p, at, value, &n);
-
-	return ret < 0 ? ret : set_net_queues(p->net, where(p, at).text, n, p->err);
+	return net_integer(p, at, value, set_net_queues);
 }
 
 static int enter_net_ip(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
-	int ret = get_string(p, at, value, &s);
-
-	return ret < 0 ? ret : add_net_ip(p->net, where(p, at).text, s, p->err);
+	return net_string(p, at, value, add_net_ip);
 }
 
 static int enter_net_gateway(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
-	int ret = get_string(p, at, value, &s);
-
-	return ret < 0 ? ret : add_net_gateway(p->net, where(p, at).text, s, p->err);
+	return net_string(p, at, value, add_net_gateway);
 }
 
 static int enter_net_dns(struct parse *p, const struct at *at, struct json_object *value)
 {
-	const char *s;
-	int ret = get_string(p, at, value, &s);
-
-	return ret < 0 ? ret : add_net_dns(p->net, where(p, at).text, s, p->err);
+	return net_string(p, at, value, add_net_dns);
 }
 
 static int enter_net_ips(struct parse *p, const struct at *at, struct json_object *value)

@@ -304,3 +304,26 @@ int set_disk_queues(struct disk_config *disk, const char *where, int64_t queues,
 	disk->queues = (unsigned int)queues;
 	return 0;
 }
+
+char *next_piece(char **rest)
+{
+	char *piece = *rest;
+	char *from = piece;
+	char *to = piece;
+
+	if (!piece)
+		return NULL;
+	*rest = NULL;
+	while (*from) {
+		if (*from == ',') {
+			if (from[1] != ',') {
+				*rest = from + 1;
+				break;
+			}
+			from++;
+		}
+		*to++ = *from++;
+	}
+	*to = '\0';
+	return piece;
+}
