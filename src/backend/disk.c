@@ -32,6 +32,14 @@
 #include "base/log.h"
 
 #define LOCK_TRIES 50 /* every 10 ms */
+/*
+ * A disk with fewer than BUSY requests gets the next BATCH before the turn ends. To enter 32
+ * requests takes the kernel some 40 us, in which an idle disk could have begun: at depth 32 this
+ * came to 0.97 of fio's reads and 0.95 of its writes, against 0.87 and 0.80 where all wait for the
+ * turn's end (tests/bench/native-blk). A busy disk needs no haste, and each batch is a system call.
+ */
+#define BATCH 6
+#define BUSY  12
 
 struct raw_disk {
 	struct disk disk;
@@ -52,6 +60,7 @@ struct disk_queue {
 	int direct_file;
 	struct ratelimit failures;
 	unsigned int nslots;
+	unsigned int started;    /* and not completed, pending ones included */
 	struct disk_io *slots[]; /* in flight, by slot */
 };
 
@@ -126,6 +135,10 @@ static void submit(struct disk_queue *q, struct disk_io *io)
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	loop_tag(sqe, q->source, 0, io->slot, 0);
+	q->started++;
+	unsigned int pending = loop_pending(q->loop);
+	if (pending >= BATCH && q->started < pending + BUSY)
+		loop_submit(q->loop);
 }
 
 /* Drop the first @n bytes, which have been transferred, from the request. */
@@ -167,6 +180,7 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 
 	if (!io)
 		return;
+	q->started--;
 	if (ev->res == -EINTR || ev->res == -EAGAIN) {
 		submit(q, io);
 		return;

@@ -287,6 +287,17 @@ struct io_uring_sqe *loop_sqe(struct loop *loop)
 	return io_uring_get_sqe(&loop->ring);
 }
 
+unsigned int loop_pending(const struct loop *loop)
+{
+	return io_uring_sq_ready(&loop->ring);
+}
+
+void loop_submit(struct loop *loop)
+{
+	if (loop->enabled)
+		io_uring_submit(&loop->ring);
+}
+
 void loop_wait_event(struct loop *loop, int file, int source, uint8_t op, uint16_t index,
 		     uint32_t generation)
 {

@@ -86,6 +86,12 @@ struct io_uring_sqe *loop_sqe(struct loop *loop);
  */
 void loop_reserve(struct loop *loop, unsigned int n);
 
+/* How many entries wait for the end of the turn, when they are submitted. */
+unsigned int loop_pending(const struct loop *loop);
+
+/* Submit them now: a system call. Not between linked entries. */
+void loop_submit(struct loop *loop);
+
 void loop_tag(struct io_uring_sqe *sqe, int source, uint8_t op, uint16_t index,
 	      uint32_t generation);
 

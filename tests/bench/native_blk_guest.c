@@ -126,9 +126,9 @@ static void run(void)
 			submit(submitted++);
 		uint16_t used = __atomic_load_n(&disk.q.used->idx, __ATOMIC_ACQUIRE);
 
-		/* No interrupt for what comes next: the event index stays behind. */
+		/* No interrupt, so the event index stays further away than the device may answer at once. */
 		if (used != disk.q.used_idx)
-			*vq_used_event(&disk.q) = (uint16_t)(used - 1);
+			*vq_used_event(&disk.q) = (uint16_t)(used - QUEUE_SIZE - 1);
 		while (disk.q.used_idx != used) {
 			uint32_t i = vq_take(&disk.q).id / 3;
 
