@@ -18,8 +18,8 @@ fail() {
 
 # everything: prints all that a machine could leave behind, a line each.
 everything() {
-	# Not this shell's own child that reads them.
-	ps -e -o comm= | grep -v -x -e ps -e bash -e grep -e sort || true
+	# Of processes, what is not this script's own.
+	pgrep --list-name '' | cut -d ' ' -f 2 | sed -e '/^bash$/d' -e '/^pgrep$/d' -e '/^cut$/d' -e '/^sed$/d'
 	ip -o link
 	ip -o addr
 	ip rule
@@ -61,7 +61,9 @@ for ((cycle = 0; cycle < cycles; cycle++)); do
 	status=0
 	"$kvmbox" boot --kernel "$guest" --disk "$TMPDIR/disk" --net "$net" --publish 8080:80 -- true >/run/output 2>&1 || status=$?
 	# The guest ends without a word of its workload, which is what 125 says here.
-	[[ $status == 125 ]] && grep -q 'ok end' /run/output || fail "status $status, $net: $(</run/output)"
+	if [[ $status != 125 ]] || ! grep -q 'ok end' /run/output; then
+		fail "status $status, $net: $(</run/output)"
+	fi
 	rm /run/output
 	if ((cycle == 1)); then
 		# Locks and directories for all machines are there now, and stay.
