@@ -889,9 +889,10 @@ static int enter_document(struct boot_config *cfg, struct json_object *root, con
 
 static int refuse_duplicate(const char *path, const char *text, const char *key, struct error *err)
 {
+	const char quote[] = { *key, '\0' };
 	char name[64];
 
-	snprintf(name, sizeof(name), "%.*s", (int)strcspn(key + 1, "\""), key + 1);
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(key + 1, quote), key + 1);
 	return error_set(err, EINVAL, "%s: the key \"%s\" stands twice in the same object",
 			 where_offset(path, text, (size_t)(key - text)).text, word_show(name).text);
 }

@@ -9,7 +9,7 @@
 
 struct key {
 	const char *start; /* its opening quote */
-	size_t len;
+	size_t len;        /* of what is between the quotes */
 };
 
 static const char *skip_space(const char *p)
@@ -17,10 +17,18 @@ static const char *skip_space(const char *p)
 	return p + strspn(p, " \t\r\n");
 }
 
+/* The parser before us takes a key in single quotes, too, strict as it is told to be. */
+static bool is_quote(char c)
+{
+	return c == '"' || c == '\'';
+}
+
 /* Step over the string whose opening quote is at @p. */
 static const char *skip_string(const char *p)
 {
-	for (p++; *p && *p != '"'; p++) {
+	char quote = *p;
+
+	for (p++; *p && *p != quote; p++) {
 		if (*p == '\\' && p[1])
 			p++;
 	}
@@ -30,7 +38,8 @@ static const char *skip_string(const char *p)
 static bool key_known(const struct key *keys, size_t n, const struct key *key)
 {
 	for (size_t i = 0; i < n; i++) {
-		if (keys[i].len == key->len && memcmp(keys[i].start, key->start, key->len) == 0)
+		if (keys[i].len == key->len &&
+		    memcmp(keys[i].start + 1, key->start + 1, key->len) == 0)
 			return true;
 	}
 	return false;
@@ -45,11 +54,11 @@ static const char *scan_object(const char *p, const char **duplicate)
 	size_t n = 0;
 
 	p = skip_space(p + 1);
-	while (*p == '"') {
+	while (is_quote(*p)) {
 		struct key key = { .start = p };
 
 		p = skip_string(p);
-		key.len = (size_t)(p - key.start);
+		key.len = (size_t)(p - key.start) - (*p ? 2 : 1);
 		if (key_known(keys, n, &key)) {
 			*duplicate = key.start;
 			return p;
@@ -77,7 +86,12 @@ static const char *scan_array(const char *p, const char **duplicate)
 {
 	p = skip_space(p + 1);
 	while (*p && *p != ']' && !*duplicate) {
-		p = skip_space(scan_value(p, duplicate));
+		const char *end = scan_value(p, duplicate);
+
+		/* No value: what the parser took for one is nothing that we know. */
+		if (end == p)
+			return p + strlen(p);
+		p = skip_space(end);
 		if (*p == ',')
 			p = skip_space(p + 1);
 	}
@@ -91,7 +105,7 @@ static const char *scan_value(const char *p, const char **duplicate)
 		return scan_object(p, duplicate);
 	if (*p == '[')
 		return scan_array(p, duplicate);
-	if (*p == '"')
+	if (is_quote(*p))
 		return skip_string(p);
 	return p + strcspn(p, ",]} \t\r\n");
 }

@@ -572,6 +572,8 @@ Test(config_json, duplicate_keys)
 		{ "{\"workload\":{\"env\":{\"A\":\"1\",\"B\":\"{,\",\"A\":\"2\"}}}",
 		  "the key \"A\"" },
 		{ "{\"x\":{\"a\":[1,{\"a\":[]},{}],\"b\":-1.5e3,\"b\":true}}", "the key \"b\"" },
+		{ "{\"name\":\"a\",'name':\"b\"}", "vm.json:1:13: the key \"name\"" },
+		{ "{'a}\"]':[{'\"':1},2],'b':1,'b':2}", "the key \"b\"" },
 	};
 
 	EXPECT_REFUSED(cases);
