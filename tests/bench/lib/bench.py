@@ -262,7 +262,7 @@ def in_lab(directory, arguments, lab_options=()):
     """Runs this very program in the lab, with --measure DIRECTORY and @arguments, and returns what it measured."""
     out = directory / "out"
     out.mkdir(exist_ok=True)
-    run(LAB, "--disk", "1G", *lab_options, "--", sys.executable, PROGRAM, "--measure", directory,
+    run(LAB, "--spread", "--disk", "1G", *lab_options, "--", sys.executable, PROGRAM, "--measure", directory,
         "--json", out / "result.json", *arguments, env={**os.environ, "LAB_OUT": str(out)})
     return json.loads((out / "result.json").read_text())
 
