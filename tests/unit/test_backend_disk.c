@@ -593,3 +593,31 @@ Test(disk, memory_that_is_not_there)
 	cr_assert_eq(transfer(DISK_READ, 0, p + 4096, 4096), -EFAULT);
 	munmap(p, 8192);
 }
+
+/* ---- batches ---- */
+
+Test(disk, idle_one_does_not_wait_for_the_turn)
+{
+	static uint8_t bytes[32][512];
+	struct iovec iov[32];
+	struct job jobs[32];
+
+	make_file(MIB);
+	disk_just_open(DISK_DIRECT_OFF, false);
+	cr_assert_eq(loop_new(&w.loop, 64), 0);
+	cr_assert_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS, &w.queue), 0);
+	/* The ring is the thread's that ran it once. */
+	cr_assert_eq(transfer(DISK_READ, 0, bytes[0], sizeof(bytes[0])), 0);
+	for (uint16_t i = 0; i < 32; i++) {
+		iov[i] = (struct iovec){ bytes[i], sizeof(bytes[i]) };
+		job_start(&jobs[i], i, DISK_READ, 512ull * i, &iov[i], 1);
+		if (i == 7)
+			cr_expect_lt(loop_pending(w.loop), 8, "the first are with the disk");
+	}
+	cr_expect_geq(loop_pending(w.loop), 16, "a busy disk needs no haste");
+	for (unsigned int i = 0; i < 32; i++) {
+		job_wait(&jobs[i]);
+		cr_expect_eq(jobs[i].result, 0);
+		expect_pattern(bytes[i], 512ull * i, sizeof(bytes[i]));
+	}
+}
