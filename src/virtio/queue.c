@@ -7,8 +7,8 @@
  *
  *  - The addresses are checked when the queue is enabled and never looked at again; what is kept
  *    are host pointers to memory that stays mapped as long as the VM.
- *  - A field is loaded once, through a volatile access, into a local; the local is checked and
- * used.
+ *  - A field is loaded once, into a local, by an access that the compiler may not repeat; the local
+ *    is checked and used.
  *  - Positions (next_avail, next_used) are ours and never read back from the rings.
  *  - The number of chains taken and not given back is bounded by the queue's size, whatever the
  *    available ring says, so a head that is published twice cannot make us hold more.
@@ -23,7 +23,12 @@
 #define AVAIL_BYTES(n) (6 + 2 * (uint64_t)(n)) /* flags, idx, ring, used_event */
 #define USED_BYTES(n)  (6 + 8 * (uint64_t)(n)) /* flags, idx, ring, avail_event */
 
-#define load_once(p) (*(const volatile typeof(*(p)) *)(p))
+/*
+ * Atomic, if without order: a guest may put the rings of two queues, which two threads may serve,
+ * in one place.
+ */
+#define load_once(p)     __atomic_load_n(p, __ATOMIC_RELAXED)
+#define store_once(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 
 /* The event fields sit past the end of the rings, where C has no member for them. */
 static const uint16_t *used_event(const struct virtq *q)
@@ -33,9 +38,9 @@ static const uint16_t *used_event(const struct virtq *q)
 
 static void store_avail_event(const struct virtq *q, int index)
 {
-	volatile uint16_t *event = (volatile uint16_t *)(void *)&q->used->ring[q->size];
+	uint16_t *event = (uint16_t *)(void *)&q->used->ring[q->size];
 
-	*event = htole16((uint16_t)index);
+	store_once(event, htole16((uint16_t)index));
 }
 
 static uint16_t load_avail_idx(const struct virtq *q)
@@ -192,8 +197,8 @@ void virtq_stage(struct virtq *q, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *e = &q->used->ring[q->next_used & (q->size - 1)];
 
-	e->id = htole32(head);
-	e->len = htole32(written);
+	store_once(&e->id, htole32(head));
+	store_once(&e->len, htole32(written));
 	q->next_used++;
 	q->in_flight--;
 }
@@ -233,7 +238,7 @@ void virtq_suppress_kicks(struct virtq *q)
 	if (q->event_idx)
 		store_avail_event(q, q->next_avail - 1);
 	else
-		q->used->flags = htole16(VRING_USED_F_NO_NOTIFY);
+		store_once(&q->used->flags, htole16(VRING_USED_F_NO_NOTIFY));
 }
 
 bool virtq_want_kicks(struct virtq *q)
@@ -241,7 +246,7 @@ bool virtq_want_kicks(struct virtq *q)
 	if (q->event_idx)
 		store_avail_event(q, q->next_avail);
 	else
-		q->used->flags = 0;
+		store_once(&q->used->flags, 0);
 	/* 2.7.10: the wish must be visible before the ring is looked at for the last time. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return virtq_has_more(q);

@@ -299,7 +299,7 @@ check_user() {
 	expect_line '^by name$'
 	expect_line '^datagrams to ports where nobody listens: [1-9]'
 	! grep 'host reached' "$out" || fail "the guest reaches what listens on 127.0.0.1 of the host"
-	! pgrep passt || fail "passt is left behind"
+	! passt_here || fail "passt is left behind"
 }
 
 case_user() {
@@ -333,7 +333,7 @@ case_user_killed() {
 	need passt
 	boot_async --net user -- /bin/sh -c 'echo up; read line; cat /sys/class/net/eth0/carrier; echo still here'
 	await_line '^up$'
-	pkill -KILL passt
+	passt_here | xargs kill -KILL
 	await_line "^kvmbox: net0: the host's end of it is gone" "$err"
 	echo >&7
 	finish
@@ -342,14 +342,14 @@ case_user_killed() {
 
 	boot_async --net user -- /bin/sh -c 'echo up; while :; do sleep 1; done'
 	await_line '^up$'
-	pgrep passt >/dev/null || fail "the test is void: there is no passt"
+	passt_here >/dev/null || fail "the test is void: there is no passt"
 	kill -KILL "$pid"
 	finish 2>/dev/null
 	await 60 "the end of passt" no_passt
 }
 
 no_passt() {
-	! pgrep passt >/dev/null
+	! passt_here >/dev/null
 }
 
 case_user_errors() {

@@ -52,3 +52,8 @@ expect_nothing_left() {
 	! ip -o link | grep kvmbox || fail "there is an interface left"
 	[[ $(ls /run/kvmbox/net) == lock ]] || fail "there is a state file left: $(ls /run/kvmbox/net)"
 }
+
+# passt_here: prints the passt processes of this case; there may be those of others.
+passt_here() {
+	pgrep --ns $$ --nslist net passt
+}

@@ -284,7 +284,7 @@ case_cycles() {
 		esac
 		expect_status 0
 		expect_nothing_left
-		! pgrep passt || fail "passt is left behind"
+		! passt_here || fail "passt is left behind"
 	done
 	note "$cycles cycles"
 }
