@@ -35,7 +35,7 @@
 /*
  * A disk with fewer than BUSY requests gets the next BATCH before the turn ends. To enter 32
  * requests takes the kernel some 40 us, in which an idle disk could have begun: at depth 32 this
- * came to 0.92 of fio's reads and 0.93 of its writes, against 0.81 and 0.74 where all wait for the
+ * came to 0.91 of fio's reads and 0.93 of its writes, against 0.81 and 0.74 where all wait for the
  * turn's end (tests/bench/native-blk). A busy disk needs no haste, and each batch is a system call.
  */
 #define BATCH 6
