@@ -60,7 +60,7 @@ struct disk_queue {
 	int direct_file;
 	struct ratelimit failures;
 	unsigned int nslots;
-	unsigned int started;    /* and not completed, pending ones included */
+	unsigned int in_flight;
 	struct disk_io *slots[]; /* in flight, by slot */
 };
 
@@ -135,9 +135,10 @@ static void submit(struct disk_queue *q, struct disk_io *io)
 	}
 	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	loop_tag(sqe, q->source, 0, io->slot, 0);
-	q->started++;
+
 	unsigned int pending = loop_pending(q->loop);
-	if (pending >= BATCH && q->started < pending + BUSY)
+
+	if (pending >= BATCH && q->in_flight < pending + BUSY)
 		loop_submit(q->loop);
 }
 
@@ -162,6 +163,7 @@ static void consume(struct disk_io *io, size_t n)
 static void finish(struct disk_queue *q, struct disk_io *io, int result)
 {
 	q->slots[io->slot] = NULL;
+	q->in_flight--;
 	if (result < 0)
 		log_limited(&q->failures, "disk %s: %s at byte %llu failed: %s", q->disk->path,
 			    op_names[io->op], (unsigned long long)io->offset, strerror(-result));
@@ -180,7 +182,6 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 
 	if (!io)
 		return;
-	q->started--;
 	if (ev->res == -EINTR || ev->res == -EAGAIN) {
 		submit(q, io);
 		return;
@@ -236,6 +237,7 @@ static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots,
 static void raw_submit(struct disk_queue *q, struct disk_io *io)
 {
 	q->slots[io->slot] = io;
+	q->in_flight++;
 	submit(q, io);
 }
 

@@ -126,8 +126,7 @@ static void run(void)
 			submit(submitted++);
 		uint16_t used = __atomic_load_n(&disk.q.used->idx, __ATOMIC_ACQUIRE);
 
-		/* No interrupt, so the event index stays further away than the device may answer at
-		 * once. */
+		/* No interrupt: the event index is further away than one turn's answers reach. */
 		if (used != disk.q.used_idx)
 			*vq_used_event(&disk.q) = (uint16_t)(used - QUEUE_SIZE - 1);
 		while (disk.q.used_idx != used) {

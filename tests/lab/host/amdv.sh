@@ -57,8 +57,8 @@ allowed_cpus() {
 	}' /proc/self/status
 }
 
-# take_cpu: puts the words into pinned that run a command on one CPU of this machine, if there is one on one that no
-# other lab has; it is taken as long as fd 9 is open.
+# take_cpu: sets pinned to the words that run a command on one CPU of this machine: one that no other lab has taken, if
+# there is one. It is taken as long as fd 9 is open.
 #
 # With each exit of a guest, QEMU changes the word in which its other threads leave interrupts for a CPU, and does so
 # without a lock. An interrupt that is lost like this stops the guest or its host, and one that comes back crashes it:
