@@ -19,7 +19,12 @@
  *
  * Life of a slot:
  *
- *   FREE -> OPEN        the guest's REQUEST was accepted
+ *   FREE -> ASKED       the guest's REQUEST has come: the host is asked where it leads to
+ *   ASKED -> OPEN       the host has given a socket
+ *   ASKED -> DYING      the host has given none
+ *   FREE -> DIALED      the host connects: a REQUEST is, or is to be, said to the guest
+ *   DIALED -> OPEN      the guest's RESPONSE has come
+ *   DIALED -> DYING     the guest refused, or the host did not wait for it
  *   OPEN -> DYING       the connection is over; the slot waits for its I/O in flight, which a
  *                       shutdown() of the socket ends at once, and, if the guest is to be told, for
  *                       a chain to put the RST in
@@ -38,6 +43,8 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_vsock.h>
 #include <linux/vm_sockets.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -46,14 +53,16 @@
 #include "mem/cursor.h"
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUE_COUNT };
-enum { OP_SEND, OP_RECV, OP_TURN };
+enum { OP_SEND, OP_RECV, OP_HANGUP, OP_TURN };
 
 #define QUEUE_SIZE  128
-#define CONNS_MAX   64
+#define CONNS_MAX   256
+#define ASKED_MAX   16 /* connections that the host has not answered; it is asked for no more */
 #define RESETS_MAX  32
 #define RING_SIZE   (64u << 10) /* guest to host; the credit that we give */
 #define BOUNCE_SIZE (16u << 10) /* host to guest */
 #define TURN_CHAINS 64          /* of each queue, before others of the loop have their turn */
+#define DIAL_PORT   (1u << 30)  /* the host's ports for connections of its own, from here up */
 
 #define HDR_SIZE     ((uint32_t)sizeof(struct virtio_vsock_hdr))
 #define SHUTDOWN_ALL (VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
@@ -63,7 +72,7 @@ static_assert(offsetof(struct virtio_vsock_hdr, len) == 24, "5.10.6: the header'
 static_assert(offsetof(struct virtio_vsock_hdr, fwd_cnt) == 40, "5.10.6: the header's layout");
 static_assert(sizeof(struct virtio_vsock_config) == 8, "5.10.4: the configuration's layout");
 
-enum conn_state { CONN_FREE, CONN_OPEN, CONN_DRAINING, CONN_DYING };
+enum conn_state { CONN_FREE, CONN_ASKED, CONN_DIALED, CONN_OPEN, CONN_DRAINING, CONN_DYING };
 
 struct conn {
 	enum conn_state state;
@@ -89,12 +98,14 @@ struct conn {
 	uint32_t peer_buf_alloc;
 	uint32_t peer_fwd_cnt;
 	bool receiving;
+	bool watched; /* for the end of a socket that waits to be connected */
 	bool in_eof;
 
 	uint32_t guest_shutdown; /* VIRTIO_VSOCK_SHUTDOWN_* that the guest has said */
 	uint32_t said_shutdown;  /* that we have said */
 
 	/* what to say next */
+	bool say_request;
 	bool say_response;
 	bool say_credit;
 	bool say_reset;
@@ -122,6 +133,9 @@ struct vsock {
 	struct loop_call *stopping; /* to be told when nothing is in flight any more */
 
 	unsigned int next_conn; /* whose turn it is to be given a receive chain */
+	unsigned int nconns;    /* slots from here on were never used, or are not any more */
+	unsigned int nasked;
+	uint32_t dial_port; /* the last one */
 	struct conn conns[CONNS_MAX];
 
 	unsigned int first_reset;
@@ -148,9 +162,10 @@ static void conn_tag(struct vsock *v, struct conn *c, struct io_uring_sqe *sqe, 
 /* Make the slot free once nobody needs it any more. */
 static void conn_reap(struct conn *c)
 {
-	if (c->state != CONN_DYING || c->sending || c->receiving || c->say_reset)
+	if (c->state != CONN_DYING || c->sending || c->receiving || c->watched || c->say_reset)
 		return;
-	close(c->fd);
+	if (c->fd >= 0)
+		close(c->fd);
 	free(c->buf);
 	*c = (struct conn){ .generation = c->generation + 1, .fd = -1 };
 }
@@ -158,7 +173,8 @@ static void conn_reap(struct conn *c)
 /* End the connection now, with an RST for the guest if it is to be told. */
 static void conn_kill(struct conn *c, bool tell)
 {
-	shutdown(c->fd, SHUT_RDWR);
+	if (c->fd >= 0)
+		shutdown(c->fd, SHUT_RDWR);
 	c->state = CONN_DYING;
 	c->out_len = 0;
 	c->in_len = 0;
@@ -190,6 +206,8 @@ static bool conn_has_packet(const struct conn *c)
 {
 	if (c->state == CONN_DYING)
 		return c->say_reset;
+	if (c->state == CONN_DIALED)
+		return c->say_request;
 	if (c->state != CONN_OPEN)
 		return false;
 	return c->say_response || c->say_credit || conn_unsaid_shutdown(c) ||
@@ -282,11 +300,23 @@ static void conn_received(struct conn *c, int32_t res)
 	}
 }
 
+/* The socket has ended both ways, or was shut by us. */
+static void conn_hung_up(struct conn *c, int32_t res)
+{
+	c->watched = false;
+	/* A half-close is reported, too, and is nothing yet. */
+	if (c->state == CONN_DIALED && (res < 0 || res & (POLLHUP | POLLERR)))
+		conn_kill(c, !c->say_request);
+	else
+		conn_reap(c);
+}
+
 static struct conn *conn_find(struct vsock *v, uint32_t guest_port, uint32_t host_port)
 {
-	for (unsigned int i = 0; i < CONNS_MAX; i++) {
+	for (unsigned int i = 0; i < v->nconns; i++) {
 		struct conn *c = &v->conns[i];
-		bool known = c->state == CONN_OPEN || (c->state == CONN_DYING && c->say_reset);
+		bool known = c->state == CONN_OPEN || c->state == CONN_ASKED ||
+			     c->state == CONN_DIALED || (c->state == CONN_DYING && c->say_reset);
 
 		if (known && c->guest_port == guest_port && c->host_port == host_port)
 			return c;
@@ -294,36 +324,69 @@ static struct conn *conn_find(struct vsock *v, uint32_t guest_port, uint32_t hos
 	return NULL;
 }
 
-/* A slot for the guest's request, connected to the host. NULL: it is to be refused. */
-static struct conn *conn_open(struct vsock *v, uint32_t guest_port, uint32_t host_port)
+/* A free slot, with its ports. NULL: there is none. */
+static struct conn *conn_new(struct vsock *v, uint32_t guest_port, uint32_t host_port)
 {
-	struct conn *c = v->conns;
+	while (v->nconns && v->conns[v->nconns - 1].state == CONN_FREE)
+		v->nconns--;
+	unsigned int i = 0;
 
-	while (c < v->conns + CONNS_MAX && c->state != CONN_FREE)
-		c++;
-	if (c == v->conns + CONNS_MAX)
+	while (i < v->nconns && v->conns[i].state != CONN_FREE)
+		i++;
+	if (i == CONNS_MAX)
 		return NULL;
+	if (i == v->nconns)
+		v->nconns++;
 
-	AUTO_FREE uint8_t *buf = malloc(RING_SIZE + BOUNCE_SIZE);
+	struct conn *c = &v->conns[i];
 
-	if (!buf)
-		return NULL;
-	int fd = v->host->connect(v->host_ctx, host_port);
-
-	if (fd < 0)
-		return NULL;
-	c->state = CONN_OPEN;
 	c->guest_port = guest_port;
 	c->host_port = host_port;
+	c->fd = -1;
+	return c;
+}
+
+/* The slot gets @fd and buffers for it. False: out of memory, and @fd is the caller's still. */
+static bool conn_attach(struct conn *c, int fd)
+{
+	c->buf = malloc(RING_SIZE + BOUNCE_SIZE);
+	if (!c->buf)
+		return false;
 	c->fd = fd;
-	c->buf = steal_ptr(buf);
-	c->say_response = true;
+	return true;
+}
+
+static uint64_t conn_id(const struct vsock *v, const struct conn *c)
+{
+	return (uint64_t)c->generation << 32 | (uint64_t)(c - v->conns);
+}
+
+/* A slot for the guest's request, with the question of where it leads to. NULL: it is refused. */
+static struct conn *conn_ask(struct vsock *v, const struct virtio_vsock_hdr *hdr)
+{
+	uint32_t host_port = le32toh(hdr->dst_port);
+
+	if (v->nasked == ASKED_MAX)
+		return NULL;
+	struct conn *c = conn_new(v, le32toh(hdr->src_port), host_port);
+
+	if (!c)
+		return NULL;
+	c->state = CONN_ASKED;
+	c->peer_buf_alloc = le32toh(hdr->buf_alloc);
+	c->peer_fwd_cnt = le32toh(hdr->fwd_cnt);
+	v->nasked++;
+	if (v->host->connect(v->host_ctx, conn_id(v, c), host_port)) {
+		v->nasked--;
+		conn_kill(c, false);
+		return NULL;
+	}
 	return c;
 }
 
 static void conns_close(struct vsock *v)
 {
-	for (unsigned int i = 0; i < CONNS_MAX; i++) {
+	for (unsigned int i = 0; i < v->nconns; i++) {
 		if (v->conns[i].state != CONN_FREE)
 			conn_kill(&v->conns[i], false);
 	}
@@ -375,12 +438,21 @@ static void conn_packet(struct conn *c, const struct virtio_vsock_hdr *hdr, stru
 		}
 		return;
 	}
+	if (c->state == CONN_ASKED || (c->state == CONN_DIALED && op != VIRTIO_VSOCK_OP_RESPONSE)) {
+		/* It has changed its mind, refuses, or breaks the rules. */
+		conn_kill(c, op != VIRTIO_VSOCK_OP_RST);
+		return;
+	}
 	if (len > cursor_left(cur)) {
 		conn_kill(c, true);
 		return;
 	}
 	c->peer_buf_alloc = le32toh(hdr->buf_alloc);
 	c->peer_fwd_cnt = le32toh(hdr->fwd_cnt);
+	if (c->state == CONN_DIALED) {
+		c->state = CONN_OPEN;
+		return;
+	}
 	switch (op) {
 	case VIRTIO_VSOCK_OP_RW:
 		if (!conn_take(c, cur, len))
@@ -422,18 +494,10 @@ static void vsock_packet(struct vsock *v, const struct virtio_vsock_hdr *hdr, st
 		vsock_refuse(v, hdr);
 		return;
 	}
-	uint32_t guest_port = le32toh(hdr->src_port);
-	uint32_t host_port = le32toh(hdr->dst_port);
-	struct conn *c = conn_find(v, guest_port, host_port);
+	struct conn *c = conn_find(v, le32toh(hdr->src_port), le32toh(hdr->dst_port));
 
-	if (!c && le16toh(hdr->op) == VIRTIO_VSOCK_OP_REQUEST) {
-		c = conn_open(v, guest_port, host_port);
-		if (c) {
-			c->peer_buf_alloc = le32toh(hdr->buf_alloc);
-			c->peer_fwd_cnt = le32toh(hdr->fwd_cnt);
-			return;
-		}
-	}
+	if (!c && le16toh(hdr->op) == VIRTIO_VSOCK_OP_REQUEST && conn_ask(v, hdr))
+		return;
 	if (c)
 		conn_packet(c, hdr, cur);
 	else
@@ -492,6 +556,9 @@ static void conn_packet_next(struct conn *c, struct virtio_vsock_hdr *hdr, uint3
 	if (c->state == CONN_DYING) {
 		hdr->op = htole16(VIRTIO_VSOCK_OP_RST);
 		c->say_reset = false;
+	} else if (c->say_request) {
+		hdr->op = htole16(VIRTIO_VSOCK_OP_REQUEST);
+		c->say_request = false;
 	} else if (c->say_response) {
 		hdr->op = htole16(VIRTIO_VSOCK_OP_RESPONSE);
 		c->say_response = false;
@@ -554,11 +621,11 @@ static uint32_t vsock_put(struct vsock *v, struct conn *c, const struct virtq_ch
 /* The next connection with a packet for the guest, each in its turn. NULL: none. */
 static struct conn *vsock_next_conn(struct vsock *v)
 {
-	for (unsigned int n = 0; n < CONNS_MAX; n++) {
-		struct conn *c = &v->conns[(v->next_conn + n) % CONNS_MAX];
+	for (unsigned int n = 0; n < v->nconns; n++) {
+		struct conn *c = &v->conns[(v->next_conn + n) % v->nconns];
 
 		if (conn_has_packet(c)) {
-			v->next_conn = (unsigned int)(c - v->conns + 1) % CONNS_MAX;
+			v->next_conn = (unsigned int)(c - v->conns + 1);
 			return c;
 		}
 	}
@@ -618,7 +685,7 @@ static void vsock_turn(struct vsock *v)
 	vsock_take(v);
 	if (!vsock_usable(v))
 		return;
-	for (unsigned int i = 0; i < CONNS_MAX; i++)
+	for (unsigned int i = 0; i < v->nconns; i++)
 		conn_step(v, &v->conns[i]);
 	bool more = vsock_say(v);
 
@@ -650,6 +717,10 @@ static void vsock_event(void *ctx, const struct loop_event *ev)
 	case OP_RECV:
 		if (!late)
 			conn_received(c, ev->res);
+		break;
+	case OP_HANGUP:
+		if (!late)
+			conn_hung_up(c, ev->res);
 		break;
 	case OP_TURN:
 		v->turn_queued = false;
@@ -691,6 +762,72 @@ static void vsock_kick(struct virtio_device *dev, unsigned int queue)
 
 	if (queue == QUEUE_TX)
 		v->tx_pending = true;
+	vsock_turn(v);
+}
+
+void vsock_answer(struct virtio_device *dev, uint64_t id, int fd)
+{
+	struct vsock *v = vsock_of(dev);
+	struct conn *c = &v->conns[(uint32_t)id % CONNS_MAX];
+
+	v->nasked--;
+	/* The guest may have gone on meanwhile, and the slot as well. */
+	if (c->state != CONN_ASKED || id != conn_id(v, c)) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	if (fd >= 0 && conn_attach(c, fd)) {
+		c->state = CONN_OPEN;
+		c->say_response = true;
+	} else {
+		if (fd >= 0)
+			close(fd);
+		conn_kill(c, true);
+	}
+	vsock_turn(v);
+}
+
+/* A port of the host's that no connection has. */
+static uint32_t dial_port_next(struct vsock *v, uint32_t guest_port)
+{
+	do
+		v->dial_port = v->dial_port < DIAL_PORT ? DIAL_PORT : v->dial_port + 1;
+	while (conn_find(v, guest_port, v->dial_port));
+	return v->dial_port;
+}
+
+void vsock_dial(struct virtio_device *dev, uint32_t port, int fd, const void *preamble, size_t len,
+		bool greet)
+{
+	struct vsock *v = vsock_of(dev);
+	struct conn *c = NULL;
+
+	assert(len <= VSOCK_PREAMBLE_MAX);
+	if (!atomic_load(&v->dev.broken) && !v->stopping)
+		c = conn_new(v, port, dial_port_next(v, port));
+	if (!c || !conn_attach(c, fd)) {
+		close(fd);
+		return;
+	}
+	c->state = CONN_DIALED;
+	c->say_request = true;
+	if (greet) {
+		c->out_len = (uint32_t)snprintf((char *)c->buf, RING_SIZE, "OK %u\n",
+						c->host_port);
+		/* It takes room of the guest's credit until it has left. */
+		c->fwd_cnt = c->told_cnt = -c->out_len;
+	}
+	if (len)
+		memcpy(c->buf + RING_SIZE, preamble, len);
+	c->in_len = (uint32_t)len;
+
+	/* Whoever dials may lose patience with a guest that does not answer. */
+	struct io_uring_sqe *sqe = loop_sqe(v->dev.loop);
+
+	io_uring_prep_poll_add(sqe, fd, 0);
+	conn_tag(v, c, sqe, OP_HANGUP);
+	c->watched = true;
 	vsock_turn(v);
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "virtio/device.h"
@@ -8,12 +10,14 @@
 /* What the guest's connections lead to. Loop thread. */
 struct vsock_host_ops {
 	/*
-	 * The guest connects to host port @port. Returns a connected, non-blocking SOCK_STREAM unix
-	 * socket, owned by the device from then on, or negative errno (the guest sees a refused
-	 * connection).
+	 * The guest connects to host port @port. vsock_answer() is called for @id, now or later.
+	 * Returns 0, or negative errno where it will not be (the guest sees a refused connection).
 	 */
-	int (*connect)(void *ctx, uint32_t port);
+	int (*connect)(void *ctx, uint64_t id, uint32_t port);
 };
+
+/* At most so many bytes can be said to the guest before what a host's socket has to say. */
+#define VSOCK_PREAMBLE_MAX 3000
 
 /*
  * Make a virtio-vsock device (virtio 1.3, 5.10): stream sockets, opened by the guest, to the ports
@@ -24,3 +28,18 @@ struct vsock_host_ops {
  */
 int vsock_new(struct loop *loop, const struct guest_mem *mem, uint64_t guest_cid,
 	      const struct vsock_host_ops *host, void *ctx, struct virtio_device **out);
+
+/*
+ * What the guest's connection @id leads to: @fd, a connected SOCK_STREAM socket, which the device
+ * takes; or nowhere, where @fd is negative. Loop thread.
+ */
+void vsock_answer(struct virtio_device *dev, uint64_t id, int fd);
+
+/*
+ * Connect @fd, a SOCK_STREAM socket that the device takes, to port @port of the guest; it is closed
+ * when the guest refuses. The guest reads @len bytes of @preamble first, at most
+ * VSOCK_PREAMBLE_MAX. With @greet the socket reads "OK PORT\n" first, once the guest has accepted
+ * (the convention that Firecracker has for this). Loop thread.
+ */
+void vsock_dial(struct virtio_device *dev, uint32_t port, int fd, const void *preamble, size_t len,
+		bool greet);

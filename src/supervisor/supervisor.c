@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,9 +168,8 @@ static void handle_signal(struct supervisor *s)
 }
 
 /* One more stream of the guest's. Each of the known ports is taken once. */
-static void handle_connect(struct supervisor *s, uint64_t port, int fd)
+static void take_stream(struct supervisor *s, uint64_t port, int fd)
 {
-	fcntl(fd, F_SETFL, O_NONBLOCK);
 	if (port == KVMBOX_PORT_CONTROL) {
 		agent_connect(&s->agent, fd);
 	} else if (port == KVMBOX_PORT_STDIN && s->stream_in < 0) {
@@ -186,6 +186,20 @@ static void handle_connect(struct supervisor *s, uint64_t port, int fd)
 	} else {
 		close(fd);
 	}
+}
+
+/* The guest wants to connect to a port of ours. */
+static void handle_connect(struct supervisor *s, const struct message *msg)
+{
+	struct message answer = { .type = MESSAGE_ANSWER, .id = msg->id };
+	int pair[2] = { -1, -1 };
+
+	if (msg->value >= KVMBOX_PORT_CONTROL && msg->value <= KVMBOX_PORT_STDERR &&
+	    !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		take_stream(s, msg->value, pair[0]);
+	channel_send(s->launch.channel, &answer, pair[1]);
+	if (pair[1] >= 0)
+		close(pair[1]);
 }
 
 static void handle_channel(struct supervisor *s)
@@ -205,8 +219,7 @@ static void handle_channel(struct supervisor *s)
 		s->report.running_ns = msg.value;
 		break;
 	case MESSAGE_CONNECT:
-		if (fd >= 0)
-			handle_connect(s, msg.value, steal_fd(&fd));
+		handle_connect(s, &msg);
 		break;
 	case MESSAGE_ENDED:
 		s->end = msg;

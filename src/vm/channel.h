@@ -10,11 +10,22 @@
 enum message_type {
 	/* monitor to supervisor */
 	MESSAGE_RUNNING = 1, /* about to enter the guest; @value: CLOCK_MONOTONIC, ns */
-	MESSAGE_CONNECT = 2, /* the guest connects to host port @value; carries the host's end */
+	MESSAGE_CONNECT = 2, /* the guest connects to host port @value: MESSAGE_ANSWER for @id */
 	MESSAGE_ENDED = 3,   /* the last one; @value: enum vm_end; @text: why, for people */
+	MESSAGE_PAUSED = 4,  /* no vCPU runs; after MESSAGE_PAUSE */
+	MESSAGE_STATS = 5,   /* @stats; the answer to MESSAGE_GET_STATS of @id */
 	/* supervisor to monitor */
 	MESSAGE_STOP = 64, /* end the VM now */
 	MESSAGE_LINK = 65, /* @value: twice the network card's number, and 1 where its link is up */
+	MESSAGE_ANSWER = 66, /* to MESSAGE_CONNECT of @id; carries a socket, or none: refused */
+	/*
+	 * Connect the socket that it carries to the guest's vsock port @value; the guest reads the
+	 * @len bytes of @text first. @id 1: the socket is greeted (device/vsock.h).
+	 */
+	MESSAGE_DIAL = 67,
+	MESSAGE_PAUSE = 68,     /* let no vCPU run */
+	MESSAGE_RESUME = 69,    /* let them run again */
+	MESSAGE_GET_STATS = 70, /* @id: for the answer */
 };
 
 /* Why a VM ended. */
@@ -32,14 +43,17 @@ struct vm_stats {
 	uint64_t user_exits;   /* of those, to the monitor */
 	uint64_t pio_exits;    /* of those, for a port */
 	uint64_t mmio_exits;   /* of those, for a memory-mapped register */
+	uint64_t halts;        /* of the exits, because a vCPU had nothing to do */
+	uint64_t irqs;         /* interrupts that the vCPUs were given */
 	uint64_t setup_cpu_ns; /* the monitor's CPU time until the guest was first entered */
 };
 
 struct message {
 	uint32_t type; /* enum message_type */
-	uint32_t pad;
+	uint32_t len;  /* with MESSAGE_DIAL: bytes of @text */
 	uint64_t value;
-	struct vm_stats stats; /* with MESSAGE_ENDED */
+	uint64_t id;
+	struct vm_stats stats; /* with MESSAGE_ENDED and MESSAGE_STATS */
 	char text[3072];       /* NUL-terminated */
 };
 

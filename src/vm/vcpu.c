@@ -64,9 +64,10 @@ static void set_msrs(const struct vcpu *v)
 }
 
 int vcpu_init(struct vcpu *v, int kvm_fd, int vm_fd, unsigned int id, unsigned int ncpus,
-	      const struct kvm_cpuid2 *cpuid, const struct vcpu_owner *owner)
+	      const struct kvm_cpuid2 *cpuid, const struct vcpu_owner *owner,
+	      struct vcpu_gate *gate)
 {
-	*v = (struct vcpu){ .id = id, .fd = -1, .owner = owner };
+	*v = (struct vcpu){ .id = id, .fd = -1, .owner = owner, .gate = gate, .ncpus = ncpus };
 
 	int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < (int)sizeof(struct kvm_run))
@@ -107,6 +108,14 @@ static void end(struct vcpu *v, enum vm_end why, const char *text)
 	atomic_store(&v->stop, true);
 }
 
+/* Nobody else writes it, so that no locked instruction is needed. */
+static void count(_Atomic uint64_t *counter)
+{
+	uint64_t n = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, n + 1, memory_order_relaxed);
+}
+
 /* String instructions bring several accesses of the same width in one exit. */
 static void handle_pio(struct vcpu *v)
 {
@@ -119,7 +128,7 @@ static void handle_pio(struct vcpu *v)
 		else
 			bus_read(v->owner->pio, run->io.port, data, run->io.size);
 	}
-	v->pio_exits++;
+	count(&v->pio_exits);
 }
 
 static void handle_mmio(struct vcpu *v)
@@ -130,7 +139,7 @@ static void handle_mmio(struct vcpu *v)
 		bus_write(v->owner->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
 	else
 		bus_read(v->owner->mmio, run->mmio.phys_addr, run->mmio.data, run->mmio.len);
-	v->mmio_exits++;
+	count(&v->mmio_exits);
 }
 
 static void handle_unexpected(struct vcpu *v)
@@ -143,7 +152,7 @@ static void handle_unexpected(struct vcpu *v)
 
 static void handle_exit(struct vcpu *v)
 {
-	v->user_exits++;
+	count(&v->user_exits);
 	switch (v->run->exit_reason) {
 	case KVM_EXIT_IO:
 		handle_pio(v);
@@ -161,6 +170,22 @@ static void handle_exit(struct vcpu *v)
 	}
 }
 
+static void gate_wait(struct vcpu *v)
+{
+	struct vcpu_gate *gate = v->gate;
+
+	pthread_mutex_lock(&gate->lock);
+	if (++gate->waiting == v->ncpus && atomic_load(&gate->closed))
+		v->owner->paused(v->owner->ctx);
+	while (atomic_load(&gate->closed) && !atomic_load(&v->stop))
+		pthread_cond_wait(&gate->opened, &gate->lock);
+	gate->waiting--;
+	pthread_mutex_unlock(&gate->lock);
+	/* So that the guest's watchdogs do not take the time for a hang; it may have no such clock.
+	 */
+	(void)ioctl(v->fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
 static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
@@ -169,7 +194,9 @@ static void *vcpu_thread(void *arg)
 	snprintf(name, sizeof(name), "vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
 	while (!atomic_load(&v->stop)) {
-		if (!ioctl(v->fd, KVM_RUN, 0)) {
+		if (atomic_load(&v->gate->closed)) {
+			gate_wait(v);
+		} else if (!ioctl(v->fd, KVM_RUN, 0)) {
 			handle_exit(v);
 		} else if (errno != EINTR && errno != EAGAIN) {
 			char text[128];
@@ -200,6 +227,9 @@ void vcpu_stop(struct vcpu *v)
 	 * a device's write() is interrupted by the signal too, and may need it more than once.
 	 */
 	__atomic_store_n(&v->run->immediate_exit, 1, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&v->gate->lock);
+	pthread_cond_broadcast(&v->gate->opened);
+	pthread_mutex_unlock(&v->gate->lock);
 	for (;;) {
 		struct timespec until;
 
@@ -214,6 +244,35 @@ void vcpu_stop(struct vcpu *v)
 			break;
 	}
 	v->started = false;
+}
+
+void vcpus_pause(struct vcpu *vcpus, unsigned int n)
+{
+	struct vcpu_gate *gate = vcpus->gate;
+
+	pthread_mutex_lock(&gate->lock);
+	atomic_store(&gate->closed, true);
+	for (unsigned int i = 0; i < n; i++)
+		__atomic_store_n(&vcpus[i].run->immediate_exit, 1, __ATOMIC_RELEASE);
+	/* They may all be here still, from the last time. */
+	if (gate->waiting == n)
+		vcpus->owner->paused(vcpus->owner->ctx);
+	pthread_mutex_unlock(&gate->lock);
+	/* One that waits in a device's write() sees the gate when that is done. */
+	for (unsigned int i = 0; i < n; i++)
+		pthread_kill(vcpus[i].thread, VCPU_SIGNAL);
+}
+
+void vcpus_resume(struct vcpu *vcpus, unsigned int n)
+{
+	struct vcpu_gate *gate = vcpus->gate;
+
+	pthread_mutex_lock(&gate->lock);
+	for (unsigned int i = 0; i < n; i++)
+		__atomic_store_n(&vcpus[i].run->immediate_exit, 0, __ATOMIC_RELEASE);
+	atomic_store(&gate->closed, false);
+	pthread_cond_broadcast(&gate->opened);
+	pthread_mutex_unlock(&gate->lock);
 }
 
 static void ignore(int sig)

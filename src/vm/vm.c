@@ -74,12 +74,15 @@ struct vm {
 	struct machine machine;
 	struct kernel_image kernel;
 	struct vcpu_owner owner;
+	struct vcpu_gate gate;
+	bool paused;
 	struct vcpu vcpus[CONFIG_CPUS_MAX];
 	unsigned int nvcpus;
 	struct slot slots[MACHINE_DEVICES_MAX];
 	unsigned int nslots;
 	struct virtio_device *nets[CONFIG_NETS_MAX];
-	struct worker *workers; /* NULL: none */
+	struct virtio_device *vsock; /* NULL: none */
+	struct worker *workers;      /* NULL: none */
 	unsigned int nworkers;
 	struct worker *poller; /* the one whose kernel thread polls for all that want it */
 	uint64_t setup_cpu_ns;
@@ -259,42 +262,95 @@ static void channel_listen(struct vm *vm)
 	loop_tag(sqe, vm->channel_source, 0, 0, 0);
 }
 
+static void read_stats(struct vm *vm, struct vm_stats *stats)
+{
+	*stats = (struct vm_stats){ .setup_cpu_ns = vm->setup_cpu_ns };
+	for (unsigned int i = 0; i < vm->nvcpus; i++) {
+		const struct vcpu *v = &vm->vcpus[i];
+
+		stats->exits += kvm_stat_read(v->fd, "exits");
+		stats->halts += kvm_stat_read(v->fd, "halt_exits");
+		stats->irqs += kvm_stat_read(v->fd, "irq_injections");
+		stats->user_exits += atomic_load(&v->user_exits);
+		stats->pio_exits += atomic_load(&v->pio_exits);
+		stats->mmio_exits += atomic_load(&v->mmio_exits);
+	}
+}
+
+static void send_stats(struct vm *vm, uint64_t id)
+{
+	struct message msg = { .type = MESSAGE_STATS, .id = id };
+
+	read_stats(vm, &msg.stats);
+	channel_send(vm->spec->channel, &msg, -1);
+}
+
+static void vm_paused(void *ctx)
+{
+	const struct vm *vm = ctx;
+	struct message msg = { .type = MESSAGE_PAUSED };
+
+	channel_send(vm->spec->channel, &msg, -1);
+}
+
+/* What the supervisor asks for; *@fd came with it, and is -1 afterwards if it was taken. */
+static void handle_message(struct vm *vm, const struct message *msg, int *fd)
+{
+	switch (msg->type) {
+	case MESSAGE_STOP:
+		vm_end(vm, VM_END_STOPPED, NULL);
+		break;
+	case MESSAGE_LINK:
+		if (msg->value / 2 < vm->spec->nnets)
+			net_set_link(vm->nets[msg->value / 2], msg->value % 2);
+		break;
+	case MESSAGE_ANSWER:
+		if (vm->vsock)
+			vsock_answer(vm->vsock, msg->id, steal_fd(fd));
+		break;
+	case MESSAGE_DIAL:
+		if (vm->vsock && *fd >= 0 && msg->len <= VSOCK_PREAMBLE_MAX)
+			vsock_dial(vm->vsock, (uint32_t)msg->value, steal_fd(fd), msg->text,
+				   msg->len, msg->id == 1);
+		break;
+	case MESSAGE_PAUSE:
+		if (!vm->paused)
+			vcpus_pause(vm->vcpus, vm->nvcpus);
+		vm->paused = true;
+		break;
+	case MESSAGE_RESUME:
+		if (vm->paused)
+			vcpus_resume(vm->vcpus, vm->nvcpus);
+		vm->paused = false;
+		break;
+	case MESSAGE_GET_STATS:
+		send_stats(vm, msg->id);
+		break;
+	}
+}
+
 static void handle_channel(void *ctx, const struct loop_event *ev)
 {
 	struct vm *vm = ctx;
 	struct message msg;
-	int fd;
+	AUTO_CLOSE int fd = -1;
 
 	(void)ev;
-	int ret = channel_receive(vm->spec->channel, &msg, &fd);
-	if (fd >= 0)
-		close(fd);
-	if (ret <= 0 || msg.type == MESSAGE_STOP) {
+	if (channel_receive(vm->spec->channel, &msg, &fd) <= 0) {
 		vm_end(vm, VM_END_STOPPED, NULL);
 		return;
 	}
-	if (msg.type == MESSAGE_LINK && msg.value / 2 < vm->spec->nnets)
-		net_set_link(vm->nets[msg.value / 2], msg.value % 2);
+	handle_message(vm, &msg, &fd);
 	channel_listen(vm);
 }
 
-/* The guest connects to a port of the host: make a pair, and let the supervisor have one end. */
-static int handle_connect(void *ctx, uint32_t port)
+/* The guest connects to a port of the host: the supervisor knows what that leads to. */
+static int handle_connect(void *ctx, uint64_t id, uint32_t port)
 {
 	struct vm *vm = ctx;
-	struct message msg = { .type = MESSAGE_CONNECT, .value = port };
-	int pair[2];
+	struct message msg = { .type = MESSAGE_CONNECT, .value = port, .id = id };
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return -errno;
-	int ret = channel_send(vm->spec->channel, &msg, pair[1]);
-	close(pair[1]);
-	if (ret || fcntl(pair[0], F_SETFL, O_NONBLOCK)) {
-		ret = ret ? ret : -errno;
-		close(pair[0]);
-		return ret;
-	}
-	return pair[0];
+	return channel_send(vm->spec->channel, &msg, -1);
 }
 
 static const struct vsock_host_ops vsock_host = { .connect = handle_connect };
@@ -632,7 +688,10 @@ static int add_virtio_devices(struct vm *vm)
 	ret = vsock_new(vm->loop, &vm->mem, GUEST_CID, &vsock_host, vm, &dev);
 	if (ret)
 		return host_error(vm, ret, "the agent's channel cannot be set up");
-	return add_virtio(vm, dev);
+	ret = add_virtio(vm, dev);
+	if (!ret)
+		vm->vsock = dev;
+	return ret;
 }
 
 static int load_guest(struct vm *vm)
@@ -672,10 +731,11 @@ static int create_vcpus(struct vm *vm)
 	cpuid->nent = CPUID_ENTRIES;
 	if (ioctl(vm->spec->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
 		return host_error(vm, -errno, "KVM does not tell which CPU it offers");
-	vm->owner = (struct vcpu_owner){ &vm->pio, &vm->mmio, vm_end, vm };
+	vm->owner = (struct vcpu_owner){ &vm->pio, &vm->mmio, vm_end, vm_paused, vm };
+	vm->gate = (struct vcpu_gate)VCPU_GATE_INIT;
 	for (; vm->nvcpus < vm->spec->cpus; vm->nvcpus++) {
 		int ret = vcpu_init(&vm->vcpus[vm->nvcpus], vm->spec->kvm_fd, vm->fd, vm->nvcpus,
-				    vm->spec->cpus, cpuid, &vm->owner);
+				    vm->spec->cpus, cpuid, &vm->owner, &vm->gate);
 		if (ret)
 			return host_error(vm, ret, "a vCPU cannot be made");
 	}
@@ -734,15 +794,7 @@ static void vm_stop(struct vm *vm, struct vm_stats *stats)
 		worker_stop(&vm->workers[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
 		vcpu_stop(&vm->vcpus[i]);
-	stats->setup_cpu_ns = vm->setup_cpu_ns;
-	for (unsigned int i = 0; i < vm->nvcpus; i++) {
-		const struct vcpu *v = &vm->vcpus[i];
-
-		stats->exits += kvm_stat_read(v->fd, "exits");
-		stats->user_exits += v->user_exits;
-		stats->pio_exits += v->pio_exits;
-		stats->mmio_exits += v->mmio_exits;
-	}
+	read_stats(vm, stats);
 }
 
 /*

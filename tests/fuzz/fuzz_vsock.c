@@ -18,6 +18,7 @@
 #define CID       7
 #define HDR       ((uint32_t)sizeof(struct virtio_vsock_hdr))
 #define HOSTS_MAX 128
+#define ASKED_MAX 64 /* resets leave some unanswered; more than the device asks in between */
 #define STEPS_MAX 2000
 
 enum step {
@@ -33,6 +34,8 @@ enum step {
 	STEP_RESET,
 	STEP_SHORT_PACKET,
 	STEP_OFFER,
+	STEP_DIAL,
+	STEP_ANSWER,
 	STEP_COUNT,
 };
 
@@ -46,20 +49,38 @@ static struct {
 	uint64_t rx_at[VIRTQ_SIZE_MAX]; /* of a head */
 	uint64_t tx_at, rx_next, rx_begin, rx_end, payload_at;
 	bool may_break;
+	uint64_t asked[ASKED_MAX];
+	unsigned int nasked;
 	int host_fd[HOSTS_MAX];
 	unsigned int nhost;
 } w;
 
-static int host_connect(void *ctx, uint32_t port)
+/* A socket for the device, whose other end is the host's; -1 where the host has enough. */
+static int host_socket(void)
 {
 	int fds[2];
 
-	(void)ctx;
-	if (port % 8 == 7 || w.nhost == HOSTS_MAX)
-		return -ECONNREFUSED;
+	if (w.nhost == HOSTS_MAX)
+		return -1;
 	guest_require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds) == 0);
 	w.host_fd[w.nhost++] = fds[0];
 	return fds[1];
+}
+
+static int host_connect(void *ctx, uint64_t id, uint32_t port)
+{
+	(void)ctx;
+	if (port % 8 == 7)
+		return -ECONNREFUSED;
+	guest_require(w.nasked < ASKED_MAX);
+	w.asked[w.nasked++] = id;
+	return 0;
+}
+
+static void host_answer(bool refuse)
+{
+	if (w.nasked)
+		vsock_answer(w.dev, w.asked[--w.nasked], refuse ? -1 : host_socket());
 }
 
 static const struct vsock_host_ops host_ops = { .connect = host_connect };
@@ -108,8 +129,7 @@ static void check_packet(uint64_t at, uint32_t used)
 	memcpy(&hdr, guest_at(&w.mem, at, HDR), HDR);
 	guest_require(used == HDR + hdr.len);
 	guest_require(hdr.dst_cid == CID);
-	guest_require(hdr.op >= VIRTIO_VSOCK_OP_RESPONSE &&
-		      hdr.op <= VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+	guest_require(hdr.op >= VIRTIO_VSOCK_OP_REQUEST && hdr.op <= VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 	guest_require((hdr.op == VIRTIO_VSOCK_OP_RW) == (hdr.len != 0));
 	guest_require((hdr.op == VIRTIO_VSOCK_OP_SHUTDOWN) == (hdr.flags != 0));
 }
@@ -188,6 +208,18 @@ static void step_rx(struct input *in)
 	guest_queue_publish(&w.rx);
 }
 
+/* Without a socket the host does not dial. */
+static void step_dial(struct input *in)
+{
+	static const uint8_t preamble[VSOCK_PREAMBLE_MAX];
+	uint8_t how = input_u8(in);
+	uint16_t len = how & 1 ? input_u16(in) % (VSOCK_PREAMBLE_MAX + 1) : 0;
+	int fd = host_socket();
+
+	if (fd >= 0)
+		vsock_dial(w.dev, how >> 3, fd, preamble, len, how & 2);
+}
+
 static int *pick_host(struct input *in)
 {
 	uint8_t i = input_u8(in);
@@ -237,7 +269,15 @@ static void run_step(struct input *in)
 	case STEP_RX:
 		step_rx(in);
 		break;
+	case STEP_DIAL:
+		step_dial(in);
+		break;
+	case STEP_ANSWER:
+		host_answer(input_u8(in) & 1);
+		break;
 	case STEP_TURN:
+		while (w.nasked)
+			host_answer(false);
 		guest_clock_turn(&w.clock, 1);
 		guest_drain();
 		break;
@@ -278,6 +318,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	guest_clock_turn(&w.clock, 2);
 	guest_drain();
 	guest_device_reset(w.dev);
+	while (w.nasked)
+		host_answer(false);
 	hosts_close();
 	return 0;
 }

@@ -196,6 +196,22 @@ static void close_end(int *fd)
 	*fd = -1;
 }
 
+/* Any port is a socket whose other end we keep. */
+static void answer_connect(struct payload *p, const struct ends *e, const struct message *msg)
+{
+	struct message answer = { .type = MESSAGE_ANSWER, .id = msg->id };
+	int pair[2] = { -1, -1 };
+
+	if (p->nconnects < PAYLOAD_CONNECTS_MAX) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+			die("sockets");
+		p->connects[p->nconnects++] = pair[0];
+	}
+	channel_send(e->channel, &answer, pair[1]);
+	if (pair[1] >= 0)
+		close(pair[1]);
+}
+
 static void handle_message(struct payload *p, struct ends *e)
 {
 	struct message msg;
@@ -215,10 +231,7 @@ static void handle_message(struct payload *p, struct ends *e)
 			e->stop_at = clock_now_ns() + p->stop_after_ms * 1000000ull;
 		break;
 	case MESSAGE_CONNECT:
-		if (p->nconnects < PAYLOAD_CONNECTS_MAX) {
-			p->connects[p->nconnects++] = fd;
-			fd = -1;
-		}
+		answer_connect(p, e, &msg);
 		break;
 	case MESSAGE_ENDED:
 		p->ended = true;

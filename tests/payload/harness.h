@@ -20,7 +20,7 @@
 #include "vm/channel.h"
 
 #define PAYLOAD_DISKS_MAX    4
-#define PAYLOAD_CONNECTS_MAX 256
+#define PAYLOAD_CONNECTS_MAX 512
 
 struct payload;
 

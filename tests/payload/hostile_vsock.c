@@ -2,7 +2,7 @@
 /* Attacks on vsock: packets that lie, and connections without end. */
 #include "lib/target.h"
 
-#define CONNS_MAX 64 /* that the device holds */
+#define CONNS_MAX 256 /* that the device holds */
 
 static struct vsock *v = &target_vsock;
 static struct target *vsock = &targets[TARGET_VSOCK];

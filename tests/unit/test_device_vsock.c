@@ -18,7 +18,8 @@
 #define RX_COUNT  64
 #define TX_SLOTS  64
 #define TX_MAX    8192u /* payload of one packet here */
-#define CONNS_MAX 64
+#define CONNS_MAX 256
+#define ASKED_MAX 16
 #define OUR_ALLOC (256u << 10) /* credit that the guest gives */
 
 /* There in a build with the address sanitizer; criterion ends tests without the check at exit. */
@@ -40,6 +41,8 @@ struct gsock {
 	uint32_t told; /* rx_cnt when the device was last told of it for its own sake */
 	uint32_t peer_alloc;
 	uint32_t peer_fwd;
+	uint32_t greeting; /* bytes that the device has sent to the host for us */
+	bool requested;    /* by the host */
 	bool open;
 	bool reset;
 	uint32_t shutdown;
@@ -61,12 +64,19 @@ static struct {
 	bool tx_busy[TX_SLOTS];
 	bool repost; /* give used receive buffers back at once */
 
-	int host_fd[128];
-	uint32_t host_port[128];
+	struct asked {
+		uint64_t id;
+		uint32_t port;
+	} asked[ASKED_MAX];
+	unsigned int nasked;
+	bool slow; /* the host lets the device wait for its answers */
+
+	int host_fd[384];
+	uint32_t host_port[384];
 	unsigned int nhost;
 	bool refuse;
 
-	struct gsock *socks[128];
+	struct gsock *socks[384];
 	unsigned int nsocks;
 
 	/* RSTs for no socket of ours, and the last of them */
@@ -74,17 +84,30 @@ static struct {
 	struct virtio_vsock_hdr last_stray;
 } w;
 
-static int host_connect(void *ctx, uint32_t port)
+/* A socket for the device; the host's end is the last of w.host_fd. */
+static int host_socket(uint32_t port)
 {
 	int fds[2];
 
-	(void)ctx;
-	if (w.refuse)
-		return -ECONNREFUSED;
 	cr_assert_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
 	w.host_fd[w.nhost] = fds[0];
 	w.host_port[w.nhost++] = port;
 	return fds[1];
+}
+
+static int host_connect(void *ctx, uint64_t id, uint32_t port)
+{
+	(void)ctx;
+	cr_assert_lt(w.nasked, ASKED_MAX);
+	w.asked[w.nasked++] = (struct asked){ id, port };
+	return 0;
+}
+
+static void host_answer(void)
+{
+	struct asked a = w.asked[--w.nasked];
+
+	vsock_answer(w.dev, a.id, w.refuse ? -1 : host_socket(a.port));
 }
 
 static const struct vsock_host_ops host_ops = { .connect = host_connect };
@@ -175,8 +198,12 @@ static void sock_packet(struct gsock *s, const struct virtio_vsock_hdr *hdr, con
 	cr_assert_not(s->reset, "a packet after the RST");
 	s->peer_alloc = hdr->buf_alloc;
 	s->peer_fwd = hdr->fwd_cnt;
-	cr_assert_leq(s->tx_cnt - s->peer_fwd, s->tx_cnt);
+	cr_assert_leq(s->tx_cnt - s->peer_fwd, s->tx_cnt + s->greeting);
 	switch (hdr->op) {
+	case VIRTIO_VSOCK_OP_REQUEST:
+		cr_assert_not(s->requested);
+		s->requested = true;
+		break;
 	case VIRTIO_VSOCK_OP_RESPONSE:
 		cr_assert_not(s->open);
 		s->open = true;
@@ -270,6 +297,9 @@ static void guest_drain(void)
 		memcpy(&hdr, buf, sizeof(hdr));
 		cr_assert_eq(len, HDR + hdr.len);
 		for (unsigned int i = 0; i < w.nsocks; i++) {
+			/* The host has chosen a port of its own. */
+			if (hdr.op == VIRTIO_VSOCK_OP_REQUEST && w.socks[i]->port == hdr.dst_port)
+				w.socks[i]->host_port = hdr.src_port;
 			if (!w.socks[i]->reset && w.socks[i]->port == hdr.dst_port &&
 			    w.socks[i]->host_port == hdr.src_port && hdr.src_cid == HOST &&
 			    hdr.type == VIRTIO_VSOCK_TYPE_STREAM)
@@ -305,6 +335,8 @@ static void guest_drain(void)
 static void settle(void)
 {
 	for (int i = 0; i < 8; i++) {
+		while (w.nasked && !w.slow)
+			host_answer();
 		guest_clock_turn(&w.clock, 2);
 		guest_drain();
 	}
@@ -1173,4 +1205,206 @@ Test(device_vsock, kicks_stay_wanted)
 	virtio_device_kick(w.dev, 1);
 	virtio_device_kick(w.dev, 0);
 	cr_assert_eq(*avail_event, 0);
+}
+
+/* ---- connections that the host opens, and answers that take their time ---- */
+
+/* The guest's socket for the host's connection, once its REQUEST has come: see guest_drain(). */
+static void dialed(struct gsock *s, uint32_t port, const void *preamble, size_t len, bool greet)
+{
+	int fd = host_socket(0);
+
+	*s = (struct gsock){ .port = port,
+			     .alloc = OUR_ALLOC,
+			     .greeting = greet ? sizeof("OK 1073741824") : 0 };
+	w.socks[w.nsocks++] = s;
+	vsock_dial(w.dev, port, fd, preamble, len, greet);
+	settle();
+}
+
+static void accept_dialed(struct gsock *s)
+{
+	s->open = true;
+	sock_op(s, VIRTIO_VSOCK_OP_RESPONSE, 0);
+}
+
+Test(device_vsock, dial)
+{
+	static uint8_t buf[64];
+	struct gsock s;
+	char ok[32];
+
+	post_all_rx();
+	dialed(&s, 77, NULL, 0, true);
+	cr_assert(s.requested);
+	cr_assert_geq(s.host_port, 1u << 30);
+	int host = w.host_fd[w.nhost - 1];
+
+	cr_assert_eq(recv(host, buf, sizeof(buf), MSG_DONTWAIT), -1, "not before it is accepted");
+	accept_dialed(&s);
+	/* The greeting is in the way of as many bytes, and so much less does the guest get. */
+	cr_assert_lt(sock_credit(&s), CREDIT);
+	settle();
+	snprintf(ok, sizeof(ok), "OK %u\n", s.host_port);
+	ssize_t n = recv(host, buf, sizeof(buf), MSG_DONTWAIT);
+
+	cr_assert_eq(n, (ssize_t)strlen(ok));
+	cr_assert(!memcmp(buf, ok, (size_t)n));
+
+	uint64_t pos = 0;
+
+	cr_assert_gt(sock_fill(&s), CREDIT);
+	cr_assert_eq(host_read(host, &pos), -EAGAIN);
+	settle();
+	cr_assert(!s.reset);
+}
+
+Test(device_vsock, dial_preamble)
+{
+	struct gsock s;
+	uint8_t bytes[] = { pattern(0), pattern(1), pattern(2) };
+
+	post_all_rx();
+	dialed(&s, 78, bytes, 2, false);
+	cr_assert_eq(send(w.host_fd[w.nhost - 1], bytes + 2, 1, 0), 1);
+	settle();
+	cr_assert_eq(s.rx_cnt, 0);
+	accept_dialed(&s);
+	settle();
+	/* guest_drain() has compared them with the pattern. */
+	cr_assert_eq(s.rx_cnt, 3);
+}
+
+Test(device_vsock, dial_refused)
+{
+	struct gsock s;
+
+	post_all_rx();
+	dialed(&s, 79, "x", 1, true);
+	sock_op(&s, VIRTIO_VSOCK_OP_RST, 0);
+	settle();
+	cr_assert(host_sees_end(w.host_fd[w.nhost - 1]));
+	/* An answer that is none. */
+	dialed(&s, 79, "x", 1, true);
+	sock_op(&s, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 0);
+	settle();
+	cr_assert(s.reset);
+	cr_assert(host_sees_end(w.host_fd[w.nhost - 1]));
+}
+
+Test(device_vsock, dial_in_vain)
+{
+	struct gsock s;
+
+	post_all_rx();
+	dialed(&s, 80, NULL, 0, false);
+	close(w.host_fd[w.nhost - 1]);
+	w.host_fd[w.nhost - 1] = -1;
+	settle();
+	cr_assert(s.reset, "the guest hears that nobody waits for it any more");
+	/* Too late, and nobody's. */
+	s.reset = false;
+	sock_op(&s, VIRTIO_VSOCK_OP_RESPONSE, 0);
+	settle();
+	cr_assert(s.reset);
+}
+
+Test(device_vsock, dial_before_the_driver)
+{
+	struct gsock s;
+
+	guest_device_reset(w.dev);
+	dialed(&s, 81, NULL, 0, false);
+	cr_assert(!s.requested);
+	device_start(false);
+	post_all_rx();
+	settle();
+	cr_assert(s.requested);
+	guest_device_reset(w.dev);
+	cr_assert(host_sees_end(w.host_fd[w.nhost - 1]), "a reset takes it along");
+}
+
+Test(device_vsock, dial_more_than_there_are_slots)
+{
+	static struct gsock s[CONNS_MAX + 1];
+
+	post_all_rx();
+	for (uint32_t i = 0; i < CONNS_MAX; i++)
+		dialed(&s[i], 1000 + i, NULL, 0, false);
+	cr_assert(!host_sees_end(w.host_fd[w.nhost - 1]));
+	dialed(&s[CONNS_MAX], 2000, NULL, 0, false);
+	cr_assert(host_sees_end(w.host_fd[w.nhost - 1]));
+	cr_assert(!s[CONNS_MAX].requested);
+}
+
+Test(device_vsock, slow_answer)
+{
+	struct gsock s;
+
+	post_all_rx();
+	w.slow = true;
+	sock_request(&s, 90, 1024);
+	settle();
+	cr_assert(!s.open && !s.reset);
+	host_answer();
+	settle();
+	cr_assert(s.open);
+	cr_assert(sock_send(&s, 100));
+	settle();
+	uint64_t pos = 0;
+
+	host_read(w.host_fd[w.nhost - 1], &pos);
+	cr_assert_eq(pos, 100);
+}
+
+Test(device_vsock, answer_too_late)
+{
+	struct gsock s, other;
+
+	post_all_rx();
+	w.slow = true;
+	sock_request(&s, 91, 1024);
+	settle();
+	sock_op(&s, VIRTIO_VSOCK_OP_RST, 0);
+	settle();
+	/* The slot is another's by now, which this answer is not for. */
+	sock_request(&other, 92, 1024);
+	settle();
+	struct asked first = w.asked[0];
+
+	vsock_answer(w.dev, first.id, host_socket(first.port));
+	settle();
+	cr_assert(host_sees_end(w.host_fd[w.nhost - 1]));
+	cr_assert(!other.open && !other.reset);
+	w.asked[0] = w.asked[--w.nasked];
+	host_answer();
+	settle();
+	cr_assert(other.open);
+}
+
+Test(device_vsock, more_questions_than_the_host_is_asked)
+{
+	static struct gsock s[ASKED_MAX + 1];
+
+	post_all_rx();
+	w.slow = true;
+	for (uint32_t i = 0; i <= ASKED_MAX; i++)
+		sock_request(&s[i], 100 + i, 1024);
+	settle();
+	cr_assert_eq(w.nasked, ASKED_MAX);
+	cr_assert(s[ASKED_MAX].reset);
+	/* Taking them back makes no room: each is still to be answered. */
+	for (uint32_t i = 0; i < ASKED_MAX; i++)
+		sock_op(&s[i], VIRTIO_VSOCK_OP_RST, 0);
+	settle();
+	sock_request(&s[0], 200, 1024);
+	settle();
+	cr_assert(s[0].reset);
+	while (w.nasked)
+		host_answer();
+	sock_request(&s[1], 201, 1024);
+	settle();
+	host_answer();
+	settle();
+	cr_assert(s[1].open);
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <json-c/json.h>
+#include <limits.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+/*
+ * What is known of each VM on this host: a directory for each, named as the VM, in /run/kvmbox/vm,
+ * or for other users than root in $XDG_RUNTIME_DIR/kvmbox/vm. In it:
+ *
+ *   lock            locked by the supervisor and the monitor for as long as one of them lives
+ *   state.json      below
+ *   control.sock    the control socket
+ *   vsock.sock      leads to ports of the guest's; vsock.sock_PORT, which others make, from it
+ *   output.log      what the workload wrote, with output.log.1 before it
+ *   console.log     likewise for the serial console
+ *
+ * A directory whose lock can be taken is a dead VM's. One that is not complete does not have its
+ * name yet, or not any more: names that begin with a dot are no VM's. So two commands at once never
+ * see half of anything.
+ */
+
+/* A VM's directory, and its lock, which is held. */
+struct state_dir {
+	char path[PATH_MAX - 64];
+	int lock_fd;
+};
+
+/*
+ * Make the directory for a VM called @name. One that a dead VM has left with "auto_remove" goes
+ * first; any other is in the way. Returns 0, or negative errno with the sentence in @err (-EEXIST:
+ * the name is taken).
+ */
+int state_create(struct state_dir *dir, const char *name, struct error *err);
+
+/* Replace state.json, all at once. Returns 0 or negative errno. */
+int state_write(const struct state_dir *dir, struct json_object *state);
+
+/* Remove the directory, whose lock is held, and let go of the lock. */
+void state_remove_own(struct state_dir *dir);
+
+/* Let go of the lock, and leave the directory: what a dead VM leaves. */
+void state_close(struct state_dir *dir);
+
+/* A VM as commands see it. */
+struct state {
+	char name[64];
+	char path[PATH_MAX - 64]; /* its directory */
+	bool alive;               /* somebody holds the lock */
+	struct json_object *json; /* state.json; owned */
+};
+
+/*
+ * state.json is an object with these keys, where they are known:
+ *
+ *   name          string
+ *   status        "starting", "running", "paused", "exited" or "failed": the last when kvmbox or
+ * the guest failed, and not the workload. What is anything but the last two, and not alive, has
+ * died without a word. pid           number: the supervisor monitor_pid   number detached boolean
+ *   auto_remove   boolean: nothing of it is to be kept when it has ended
+ *   terminal      boolean: the workload has one
+ *   created       number: seconds since 1970, with a fraction; likewise started, finished
+ *   exit_status   number: kvmbox's exit status
+ *   reason        string: as in the report of kvmbox boot --json
+ *   error         string: a sentence
+ *   config        object: as kvmbox boot --config takes it
+ */
+
+/* The last word on how it is: as "status", but "died" for what has died without a word. */
+const char *state_status(const struct state *s);
+
+/*
+ * Read the VM called @name. Returns 0, with *@s to be freed by state_deinit(); or negative errno
+ * with the sentence in @err, which for -ENOENT names the VM that may have been meant.
+ */
+int state_read(struct state *s, const char *name, struct error *err);
+void state_deinit(struct state *s);
+
+/*
+ * All VMs, by the time of their creation; dead ones with "auto_remove" are removed instead. On
+ * success the caller frees by state_list_free(). Returns 0 or negative errno with the sentence.
+ */
+int state_list(struct state **list, size_t *n, struct error *err);
+void state_list_free(struct state *list, size_t n);
+
+/*
+ * Remove what the dead VM @name has left. Returns 0, or negative errno with the sentence in @err
+ * (-EBUSY: it is alive).
+ */
+int state_remove(const char *name, struct error *err);
