@@ -52,8 +52,7 @@ static size_t character(const uint8_t *text, size_t left)
 	return c < least[len] || c > 0x10ffff || surrogate ? 0 : len;
 }
 
-/* The guest's words go to the user's terminal: keep only what cannot steer it. */
-static void keep_text(char *out, size_t size, const uint8_t *text, size_t len)
+void agent_text(char *out, size_t size, const uint8_t *text, size_t len)
 {
 	size_t n = 0, i = 0;
 
@@ -99,7 +98,7 @@ static void handle_frame(struct agent *a, uint16_t type, const uint8_t *payload,
 		a->exit_ns = clock_now_ns();
 		break;
 	case KVMBOX_FRAME_ERROR:
-		keep_text(a->error, sizeof(a->error), payload, len);
+		agent_text(a->error, sizeof(a->error), payload, len);
 		break;
 	}
 }
