@@ -8,11 +8,12 @@
 #include "base/error.h"
 
 /*
- * What is known of each VM on this host: a directory for each, named as the VM, in /run/kvmbox/vm,
- * or for other users than root in $XDG_RUNTIME_DIR/kvmbox/vm. In it:
+ * What is known of each VM on this host: a directory for each, named as the VM, in $KVMBOX_STATE if
+ * that is set, or else in /run/kvmbox/vm, or for other users than root in
+ * $XDG_RUNTIME_DIR/kvmbox/vm. In it:
  *
- *   lock            locked by the supervisor and the monitor for as long as one of them lives
- *   state.json      below
+ *   lock            locked by the supervisor and the monitor for as long as one of them lives, by
+ * an open file description lock (F_OFD_SETLK), which goes with the last descriptor state.json below
  *   control.sock    the control socket
  *   vsock.sock      leads to ports of the guest's; vsock.sock_PORT, which others make, from it
  *   output.log      what the workload wrote, with output.log.1 before it
@@ -30,9 +31,10 @@ struct state_dir {
 };
 
 /*
- * Make the directory for a VM called @name. One that a dead VM has left with "auto_remove" goes
+ * Make the directory for a VM called @name, with a first state.json: its name, the status
+ * "starting", the caller's pid and the time. One that a dead VM has left with "auto_remove" goes
  * first; any other is in the way. Returns 0, or negative errno with the sentence in @err (-EEXIST:
- * the name is taken).
+ * the name is taken; -ENAMETOOLONG: the path of a socket in it would be longer than Linux takes).
  */
 int state_create(struct state_dir *dir, const char *name, struct error *err);
 
@@ -49,8 +51,9 @@ void state_close(struct state_dir *dir);
 struct state {
 	char name[64];
 	char path[PATH_MAX - 64]; /* its directory */
+	int dir_fd;               /* likewise, whatever becomes of the name; -1 in a list */
 	bool alive;               /* somebody holds the lock */
-	struct json_object *json; /* state.json; owned */
+	struct json_object *json; /* state.json, an empty object if it cannot be read; owned */
 };
 
 /*
@@ -58,8 +61,11 @@ struct state {
  *
  *   name          string
  *   status        "starting", "running", "paused", "exited" or "failed": the last when kvmbox or
- * the guest failed, and not the workload. What is anything but the last two, and not alive, has
- * died without a word. pid           number: the supervisor monitor_pid   number detached boolean
+ *                 the guest failed, and not the workload. What is anything but the last two, and
+ *                 not alive, has died without a word.
+ *   pid           number: the supervisor
+ *   monitor_pid   number
+ *   detached      boolean
  *   auto_remove   boolean: nothing of it is to be kept when it has ended
  *   terminal      boolean: the workload has one
  *   created       number: seconds since 1970, with a fraction; likewise started, finished
@@ -78,6 +84,12 @@ const char *state_status(const struct state *s);
  */
 int state_read(struct state *s, const char *name, struct error *err);
 void state_deinit(struct state *s);
+
+/*
+ * Look again at the VM that state_read() found, even if another has its name by now. Returns 0, or
+ * with *@s as it was negative errno: -ENOENT when nothing is left of it.
+ */
+int state_refresh(struct state *s);
 
 /*
  * All VMs, by the time of their creation; dead ones with "auto_remove" are removed instead. On

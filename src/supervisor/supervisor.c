@@ -41,7 +41,7 @@
 
 #define GRACE_SIGNAL_NS   (10ull * 1000000000) /* for the workload to act on a signal */
 #define LOG_READ          4096
-#define GRACE_SHUTDOWN_NS (5ull * 1000000000)  /* for guest/init to end without it */
+#define GRACE_SHUTDOWN_NS (5ull * 1000000000) /* for guest/init to end without it */
 #define TAIL_LINES        20
 
 enum stopping {
@@ -718,7 +718,7 @@ static int watch_signals(void)
 
 static void close_streams(struct supervisor *s)
 {
-	int *fds[] = { &s->stream_in, &s->stream_out,  &s->stream_err,	&s->signal_fd,
+	int *fds[] = { &s->stream_in, &s->stream_out,  &s->stream_err,  &s->signal_fd,
 		       &s->dir_fd,    &s->log_pipe[0], &s->log_pipe[1], &s->ready_fd };
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
