@@ -31,6 +31,10 @@ void config_deinit(struct boot_config *cfg)
 	strings_free(cfg->env);
 	for (size_t i = 0; i < cfg->ndisks; i++)
 		free(cfg->disks[i].path);
+	for (size_t i = 0; i < cfg->nforwards; i++) {
+		free(cfg->forwards[i].path);
+		free(cfg->forwards[i].guest);
+	}
 	config_init(cfg);
 }
 
@@ -81,6 +85,33 @@ static int check_conflicts(const struct boot_config *cfg, const struct disk_conf
 	return 0;
 }
 
+/* What is for a VM in the background, and what a machine without our agent cannot do. */
+static int check_ways(const struct boot_config *cfg, struct error *err)
+{
+	if (!cfg->detach && (cfg->interactive || cfg->terminal || cfg->remove))
+		return error_set(err, EINVAL,
+				 "%s is for a VM in the background (--detach); one in the "
+				 "foreground %s anyway",
+				 cfg->interactive ? "--interactive"
+				 : cfg->terminal  ? "--tty"
+						  : "--rm",
+				 cfg->interactive ? "reads its standard input"
+				 : cfg->terminal  ? "gets a terminal where kvmbox has one"
+						  : "leaves nothing behind");
+	if (cfg->detach && cfg->json)
+		return error_set(
+			err, EINVAL,
+			"--json reports at the end, when a VM in the background has nobody "
+			"to report to; kvmbox inspect tells the same of it");
+	if (cfg->full_system && (cfg->detach || cfg->nforwards))
+		return error_set(err, EINVAL,
+				 "%s boots its own init, which answers no kvmbox: %s does not work "
+				 "with it",
+				 word_show(cfg->initrd ? cfg->initrd : cfg->disks[0].path).text,
+				 cfg->detach ? "--detach" : "--forward");
+	return 0;
+}
+
 static int set_default_name(struct boot_config *cfg, struct error *err)
 {
 	uint32_t id;
@@ -112,5 +143,7 @@ int config_finish(struct boot_config *cfg, struct error *err)
 		return ret;
 	cfg->full_system = cfg->initrd || (root && !cfg->argv);
 	ret = check_conflicts(cfg, root, err);
+	if (ret == 0)
+		ret = check_ways(cfg, err);
 	return ret < 0 ? ret : check_nets(cfg, err);
 }

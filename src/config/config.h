@@ -8,19 +8,21 @@
 #include "base/error.h"
 #include "base/ip.h"
 
-#define CONFIG_CPUS_MAX    32
-#define CONFIG_DISKS_MAX   12
-#define CONFIG_QUEUES_MAX  16
-#define CONFIG_NETS_MAX    4
-#define CONFIG_PAIRS_MAX   8     /* queue pairs of a network card */
-#define CONFIG_MTU_MIN     1280  /* the least that IPv6 takes */
-#define CONFIG_MTU_MAX     65521 /* the most that a tap takes */
-#define CONFIG_IPS_MAX     8     /* addresses of a network card */
-#define CONFIG_DNS_MAX     3     /* what a resolver looks at */
-#define CONFIG_PUBLISH_MAX 64
-#define CONFIG_SERIAL_MAX  20 /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
-#define CONFIG_NAME_MAX    63 /* it becomes the guest's host name */
-#define CONFIG_FILE_MAX    (256 * 1024) /* bytes of a config file */
+#define CONFIG_CPUS_MAX     32
+#define CONFIG_DISKS_MAX    12
+#define CONFIG_QUEUES_MAX   16
+#define CONFIG_NETS_MAX     4
+#define CONFIG_PAIRS_MAX    8     /* queue pairs of a network card */
+#define CONFIG_MTU_MIN      1280  /* the least that IPv6 takes */
+#define CONFIG_MTU_MAX      65521 /* the most that a tap takes */
+#define CONFIG_IPS_MAX      8     /* addresses of a network card */
+#define CONFIG_DNS_MAX      3     /* what a resolver looks at */
+#define CONFIG_PUBLISH_MAX  64
+#define CONFIG_FORWARDS_MAX 8
+#define CONFIG_FORWARD_MAX  512 /* bytes of an address in the guest, with the NUL */
+#define CONFIG_SERIAL_MAX   20  /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
+#define CONFIG_NAME_MAX     63  /* it becomes the guest's host name */
+#define CONFIG_FILE_MAX     (256 * 1024) /* bytes of a config file */
 
 enum disk_direct {
 	DISK_DIRECT_AUTO, /* O_DIRECT where the file allows */
@@ -69,6 +71,12 @@ struct publish_config {
 	uint16_t guest_port;
 };
 
+/* A unix socket of the host that leads to a socket of the guest's. */
+struct forward_config {
+	char *path;  /* absolute, or a name in the VM's state directory */
+	char *guest; /* "unix:PATH" or "tcp:ADDRESS:PORT" */
+};
+
 /*
  * One micro-VM as the user asked for it: the command line laid over a config file, checked, and not
  * changed any more after that. Strings are owned; NULL or 0 means "not given" where a default needs
@@ -89,11 +97,18 @@ struct boot_config {
 	size_t nnets;
 	struct publish_config publish[CONFIG_PUBLISH_MAX];
 	size_t npublish;
+	struct forward_config forwards[CONFIG_FORWARDS_MAX];
+	size_t nforwards;
 	char **argv; /* NULL-terminated; NULL: a shell */
 	char **env;  /* NULL-terminated NAME=VALUE; never NULL after config_finish() */
 	char *workdir;
 	uint64_t timeout_ms; /* 0: none */
 	bool json;
+	/* How it runs, which no config file says. */
+	bool detach;      /* in the background */
+	bool interactive; /* with a standard input there */
+	bool terminal;    /* and a terminal */
+	bool remove;      /* nothing of it is kept when it has ended */
 	/*
 	 * The kernel boots its root's own init and the serial port is the terminal, as Firecracker
 	 * does it: with --initrd, or a config file with a root drive and no workload.

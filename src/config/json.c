@@ -655,6 +655,19 @@ static int enter_publish(struct parse *p, const struct at *at, struct json_objec
 	return enter_array(p, at, value, enter_publish_one);
 }
 
+static int enter_forward_one(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : add_forward(p->cfg, where(p, at).text, s, p->err);
+}
+
+static int enter_forward(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_forward_one);
+}
+
 /* workload */
 
 static int enter_argv(struct parse *p, const struct at *at, struct json_object *value)
@@ -820,6 +833,7 @@ static const struct key_spec top_keys[] = {
 	{ "rootfs", enter_rootfs },
 	{ "append", enter_append },
 	{ "publish", enter_publish },
+	{ "forward", enter_forward },
 	{ "timeout", enter_timeout },
 };
 

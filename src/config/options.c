@@ -16,6 +16,9 @@
 enum option_id {
 	OPTION_HELP = 'h',
 	OPTION_PUBLISH = 'p',
+	OPTION_DETACH = 'd',
+	OPTION_INTERACTIVE = 'i',
+	OPTION_TTY = 't',
 	OPTION_CPUS = 256,
 	OPTION_MEM,
 	OPTION_NAME,
@@ -30,6 +33,8 @@ enum option_id {
 	OPTION_WORKDIR,
 	OPTION_TIMEOUT,
 	OPTION_JSON,
+	OPTION_FORWARD,
+	OPTION_RM,
 };
 
 static const struct option options[] = {
@@ -48,6 +53,11 @@ static const struct option options[] = {
 	{ "workdir", required_argument, NULL, OPTION_WORKDIR },
 	{ "timeout", required_argument, NULL, OPTION_TIMEOUT },
 	{ "json", no_argument, NULL, OPTION_JSON },
+	{ "detach", no_argument, NULL, OPTION_DETACH },
+	{ "interactive", no_argument, NULL, OPTION_INTERACTIVE },
+	{ "tty", no_argument, NULL, OPTION_TTY },
+	{ "rm", no_argument, NULL, OPTION_RM },
+	{ "forward", required_argument, NULL, OPTION_FORWARD },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
 };
@@ -64,6 +74,16 @@ static const char help[] =
 	"  --env NAME[=VALUE]  set a variable for CMD, or pass the caller's; repeatable\n"
 	"  --workdir DIR       start CMD in DIR, an absolute path in the guest\n"
 	"  --timeout TIME      end the VM after TIME (30s, 500ms, 2m, 1h) with status 124\n"
+	"\n"
+	"In the background:\n"
+	"  -d, --detach        leave the VM running, and print its name; see kvmbox ps,\n"
+	"                      logs, attach, exec, stop and rm\n"
+	"  -i, --interactive   keep CMD's standard input open, for kvmbox attach\n"
+	"  -t, --tty           give CMD a terminal\n"
+	"  --rm                keep nothing of the VM when it has ended\n"
+	"  --forward SOCKET=unix:PATH|tcp:ADDR:PORT\n"
+	"                      a unix socket here that leads to a socket in the guest;\n"
+	"                      repeatable\n"
 	"\n"
 	"The machine:\n"
 	"  --cpus N            virtual CPUs, 1 to 32 (default: 1)\n"
@@ -104,6 +124,7 @@ static const char help[] =
 	"  kvmbox boot -- uname -a\n"
 	"  kvmbox boot --mem 1G --rootfs ./debian -- apt-get --version\n"
 	"  kvmbox boot --net nat -p 8080:80 --rootfs ./web -- /usr/sbin/nginx\n"
+	"  kvmbox boot -d --name db --rootfs ./db --disk db.img -- /usr/bin/postgres\n"
 	"  kvmbox boot --config vm_config.json\n"
 	"\n"
 	"More: man kvmbox-boot, man 5 kvmbox-config\n";
@@ -118,7 +139,7 @@ static int bad_option(int result, char **argv, int index, struct error *err)
 		return error_set(err, EINVAL, "%s needs a value; see kvmbox boot --help",
 				 word_show(arg).text);
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(arg, "="), arg);
-	if (optopt >= OPTION_CPUS || (optopt == OPTION_HELP && arg[1] == '-'))
+	if (optopt >= OPTION_CPUS || (optopt && arg[1] == '-'))
 		return error_set(err, EINVAL, "%s takes no value", name);
 
 	struct word_match match = { 0 };
@@ -143,7 +164,7 @@ static int next_option(int argc, char **argv, int *id, struct error *err)
 {
 	int index = optind ? optind : 1;
 	/* '+': what follows the first word that is no option is the workload's affair. */
-	int result = getopt_long(argc, argv, "+:hp:", options, NULL);
+	int result = getopt_long(argc, argv, "+:hp:dit", options, NULL);
 
 	if (result == '?' || result == ':')
 		return bad_option(result, argv, index, err);
@@ -241,8 +262,22 @@ static int apply_option(struct boot_config *cfg, int id, const char *value, stru
 		return set_workdir(cfg, "--workdir", value, err);
 	case OPTION_TIMEOUT:
 		return set_timeout(cfg, "--timeout", value, err);
+	case OPTION_FORWARD:
+		return add_forward(cfg, "--forward", value, err);
 	case OPTION_JSON:
 		cfg->json = true;
+		return 0;
+	case OPTION_DETACH:
+		cfg->detach = true;
+		return 0;
+	case OPTION_INTERACTIVE:
+		cfg->interactive = true;
+		return 0;
+	case OPTION_TTY:
+		cfg->terminal = true;
+		return 0;
+	case OPTION_RM:
+		cfg->remove = true;
 		return 0;
 	default: /* --config, which was read before */
 		return 0;

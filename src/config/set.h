@@ -45,6 +45,9 @@ int add_net(struct boot_config *cfg, const char *where, const struct net_config 
 	    struct error *err);
 int add_publish(struct boot_config *cfg, const char *where, const char *publish, struct error *err);
 
+/* Add a forwarded socket: SOCKET=unix:PATH or SOCKET=tcp:ADDRESS:PORT. */
+int add_forward(struct boot_config *cfg, const char *where, const char *forward, struct error *err);
+
 /* The values of a network card's options, for both ways to write them. */
 int set_net_mode(struct net_config *net, const char *where, const char *mode, struct error *err);
 int set_net_tap(struct net_config *net, const char *where, const char *name, struct error *err);

@@ -214,6 +214,8 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 
 		if (card.port)
 			enter_card(spec, &card);
+		if (card.interface)
+			nets->taps[nets->ntaps++] = card.interface;
 		if (!ret && card.interface)
 			ret = watch_link(nets, (unsigned int)i, card.interface, err);
 		if (ret)

@@ -11,6 +11,9 @@ struct nets {
 	struct nat nats[CONFIG_NETS_MAX];
 	size_t nnats;
 	bool passt; /* one was started */
+	const char
+		*taps[CONFIG_NETS_MAX]; /* names of the interfaces that there are for the cards */
+	unsigned int ntaps;
 	struct link_watch links;
 };
 

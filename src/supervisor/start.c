@@ -216,7 +216,7 @@ static int describe_workload(struct launch *l, const struct boot_config *cfg, bo
 }
 
 /* The child: nothing of ours but what the specification names, then the machine until it ends. */
-static void run_monitor(struct launch *l, pid_t supervisor)
+static void run_monitor(struct launch *l, const struct launch_way *way, pid_t supervisor)
 {
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -234,13 +234,18 @@ static void run_monitor(struct launch *l, pid_t supervisor)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
+	if (way->log_fd >= 0)
+		dup2(way->log_fd, STDERR_FILENO);
+	for (size_t i = 0; i < sizeof(way->kept_fds) / sizeof(way->kept_fds[0]); i++)
+		if (way->kept_fds[i] >= 0)
+			close(way->kept_fds[i]);
 	close(l->channel);
 	close(l->console);
 	vm_run(&l->spec);
 	_exit(0);
 }
 
-static int start_monitor(struct launch *l, struct error *err)
+static int start_monitor(struct launch *l, const struct launch_way *way, struct error *err)
 {
 	int channel[2], console[2];
 	pid_t self = getpid();
@@ -260,7 +265,7 @@ static int start_monitor(struct launch *l, struct error *err)
 	l->spec.console = console[1];
 	l->monitor = fork();
 	if (!l->monitor)
-		run_monitor(l, self);
+		run_monitor(l, way, self);
 	int fork_errno = errno;
 	close(channel[1]);
 	close(console[1]);
@@ -273,7 +278,8 @@ static int start_monitor(struct launch *l, struct error *err)
 	return 0;
 }
 
-int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal, struct error *err)
+int launch_start(struct launch *l, const struct boot_config *cfg, const struct launch_way *way,
+		 struct error *err)
 {
 	int ret;
 
@@ -285,8 +291,8 @@ int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal,
 	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
 	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||
 	    (ret = build_cmdline(l, cfg, err)) ||
-	    (ret = describe_workload(l, cfg, terminal, err)) ||
-	    (ret = nets_open(&l->nets, cfg, &l->spec, err)) || (ret = start_monitor(l, err)))
+	    (ret = describe_workload(l, cfg, way->terminal, err)) ||
+	    (ret = nets_open(&l->nets, cfg, &l->spec, err)) || (ret = start_monitor(l, way, err)))
 		launch_deinit(l);
 	return ret;
 }

@@ -27,10 +27,17 @@ struct launch {
 	int console;
 };
 
+/* How a monitor is started. */
+struct launch_way {
+	bool terminal;   /* the workload gets one */
+	int log_fd;      /* where the monitor says what there is to be said; -1: standard error */
+	int kept_fds[2]; /* the supervisor's own, which the monitor is not to have; -1: none */
+};
+
 /*
- * Resolve and open all that @cfg names and start the monitor, which then runs on its own.
- * @terminal: the workload gets a terminal. Returns 0, or negative errno with the sentence in @err
- * and nothing left behind.
+ * Resolve and open all that @cfg names and start the monitor, which then runs on its own. Returns
+ * 0, or negative errno with the sentence in @err and nothing left behind.
  */
-int launch_start(struct launch *l, const struct boot_config *cfg, bool terminal, struct error *err);
+int launch_start(struct launch *l, const struct boot_config *cfg, const struct launch_way *way,
+		 struct error *err);
 void launch_deinit(struct launch *l);

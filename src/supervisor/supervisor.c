@@ -24,15 +24,24 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "control/state.h"
 #include "supervisor/agent.h"
+#include "supervisor/control.h"
+#include "supervisor/detach.h"
+#include "supervisor/doors.h"
+#include "supervisor/logfile.h"
+#include "supervisor/output.h"
+#include "supervisor/record.h"
 #include "supervisor/relay.h"
 #include "supervisor/report.h"
 #include "supervisor/start.h"
 #include "supervisor/tail.h"
 #include "supervisor/terminal.h"
+#include "supervisor/usage.h"
 
 #define GRACE_SIGNAL_NS   (10ull * 1000000000) /* for the workload to act on a signal */
-#define GRACE_SHUTDOWN_NS (5ull * 1000000000)  /* for guest/init to end without it */
+#define LOG_READ          4096
+#define GRACE_SHUTDOWN_NS (5ull * 1000000000) /* for guest/init to end without it */
 #define TAIL_LINES        20
 
 enum stopping {
@@ -50,6 +59,7 @@ struct supervisor {
 	bool timed_out;
 	enum stopping stopping;
 	int stop_signal;      /* that began it, or 0 */
+	uint64_t grace_ns;    /* for the workload to act on a signal */
 	uint64_t deadline_ns; /* of the current stage, or 0 */
 	uint64_t timeout_ns;  /* when the time limit ends, or 0 */
 
@@ -60,12 +70,44 @@ struct supervisor {
 	struct terminal_escape escape;
 	int signal_fd;
 
+	/* what others see of it */
+	struct state_dir dir;
+	int dir_fd; /* -1: there is no such directory */
+	struct record record;
+	struct control *control; /* NULL without a directory, like the next */
+	struct doors *doors;
+	struct output *output; /* in the background */
+	struct logfile output_log, console_log;
+	int ready_fd;    /* in the background, until it is ready; then -1 */
+	int log_pipe[2]; /* in the background: what kvmbox itself prints */
+	bool paused;
+
 	bool gone; /* the monitor has been reaped */
 	int wait_status;
 	bool have_end; /* MESSAGE_ENDED has come */
 	struct message end;
 	char text[sizeof(((struct message *)0)->text)]; /* what went wrong, for the report */
 };
+
+/* ---- what others are told ---- */
+
+static void set_status(struct supervisor *s, const char *status)
+{
+	s->record.status = status;
+	s->record.monitor = s->launch.monitor;
+	if (s->dir_fd < 0)
+		return;
+
+	struct json_object *state = record_state(&s->record);
+
+	state_write(&s->dir, state);
+	json_object_put(state);
+}
+
+static bool workload_reachable(const struct supervisor *s)
+{
+	return s->agent.fd >= 0 && s->agent.started_ns && !s->agent.exit_ns;
+}
 
 /* ---- stopping ---- */
 
@@ -80,19 +122,30 @@ static void stop_now(struct supervisor *s)
 	channel_send(s->launch.channel, &msg, -1);
 }
 
+static void resume(struct supervisor *s)
+{
+	struct message msg = { .type = MESSAGE_RESUME };
+
+	if (!s->paused)
+		return;
+	s->paused = false;
+	channel_send(s->launch.channel, &msg, -1);
+	set_status(s, "running");
+	control_resumed(s->control);
+}
+
 /* Go one stage further than now. @signo is for the workload, should that be the stage. */
 static void stop_further(struct supervisor *s, int signo)
 {
-	bool reachable = s->agent.fd >= 0 && s->agent.started_ns && !s->agent.exit_ns;
-
-	if (!reachable) {
+	resume(s);
+	if (!workload_reachable(s)) {
 		stop_now(s);
 		return;
 	}
 	switch (s->stopping) {
 	case NOT_STOPPING:
 		s->stopping = STOPPING_SIGNAL;
-		s->deadline_ns = clock_now_ns() + GRACE_SIGNAL_NS;
+		s->deadline_ns = clock_now_ns() + s->grace_ns;
 		agent_signal(&s->agent, signo);
 		break;
 	case STOPPING_SIGNAL:
@@ -172,6 +225,9 @@ static void take_stream(struct supervisor *s, uint64_t port, int fd)
 {
 	if (port == KVMBOX_PORT_CONTROL) {
 		agent_connect(&s->agent, fd);
+	} else if (s->output) {
+		output_stream(s->output, (enum kvmbox_stream)(port - KVMBOX_PORT_STDIN), fd,
+			      s->terminal);
 	} else if (port == KVMBOX_PORT_STDIN && s->stream_in < 0) {
 		s->stream_in = fd;
 		relay_init(&s->in, STDIN_FILENO, fd);
@@ -192,14 +248,17 @@ static void take_stream(struct supervisor *s, uint64_t port, int fd)
 static void handle_connect(struct supervisor *s, const struct message *msg)
 {
 	struct message answer = { .type = MESSAGE_ANSWER, .id = msg->id };
-	int pair[2] = { -1, -1 };
+	AUTO_CLOSE int fd = -1;
+	int pair[2];
 
-	if (msg->value >= KVMBOX_PORT_CONTROL && msg->value <= KVMBOX_PORT_STDERR &&
-	    !socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+	if (msg->value < KVMBOX_PORT_CONTROL || msg->value > KVMBOX_PORT_STDERR) {
+		if (s->doors)
+			fd = doors_connect(s->doors, (uint32_t)msg->value);
+	} else if (!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
 		take_stream(s, msg->value, pair[0]);
-	channel_send(s->launch.channel, &answer, pair[1]);
-	if (pair[1] >= 0)
-		close(pair[1]);
+		fd = pair[1];
+	}
+	channel_send(s->launch.channel, &answer, fd);
 }
 
 static void handle_channel(struct supervisor *s)
@@ -221,6 +280,16 @@ static void handle_channel(struct supervisor *s)
 	case MESSAGE_CONNECT:
 		handle_connect(s, &msg);
 		break;
+	case MESSAGE_PAUSED:
+		if (s->paused && s->control) {
+			set_status(s, "paused");
+			control_paused(s->control);
+		}
+		break;
+	case MESSAGE_STATS:
+		if (s->control)
+			control_stats(s->control, msg.id, &msg.stats);
+		break;
 	case MESSAGE_ENDED:
 		s->end = msg;
 		s->have_end = true;
@@ -230,7 +299,25 @@ static void handle_channel(struct supervisor *s)
 		close(fd);
 }
 
-/* The serial console of a guest with an agent: kept for the worst case, shown to nobody. */
+static void log_console(struct supervisor *s, const void *data, size_t len)
+{
+	if (!s->control)
+		return;
+	logfile_write(&s->console_log, data, len);
+	control_logged(s->control, CONTROL_LOG_CONSOLE, data, len);
+}
+
+/* In the background, what kvmbox would print goes the way of the guest's console. */
+static void handle_log_pipe(struct supervisor *s)
+{
+	uint8_t buf[LOG_READ];
+	ssize_t n = read(s->log_pipe[0], buf, sizeof(buf));
+
+	if (n > 0)
+		log_console(s, buf, (size_t)n);
+}
+
+/* The serial console of a guest with an agent: kept for the worst case. */
 static void handle_console(struct supervisor *s)
 {
 	uint8_t buf[4096];
@@ -238,6 +325,7 @@ static void handle_console(struct supervisor *s)
 
 	if (n > 0) {
 		tail_add(&s->tail, buf, (size_t)n);
+		log_console(s, buf, (size_t)n);
 	} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 		close(s->launch.console);
 		s->launch.console = -1;
@@ -260,21 +348,172 @@ static void handle_monitor_gone(struct supervisor *s)
 		return;
 	s->gone = true;
 	s->launch.monitor = -1;
+	if (s->output)
+		output_abandon(s->output);
 	s->deadline_ns = 0;
 	s->timeout_ns = 0;
 }
 
+/* The workload runs: say so to whoever waits for that. */
+static void handle_started(struct supervisor *s)
+{
+	s->record.started = record_now();
+	set_status(s, "running");
+	if (s->ready_fd >= 0 && detach_ready(&s->ready_fd, s->log_pipe[1]))
+		stop_now(s);
+}
+
+/* ---- what is asked for at the control socket, and at the doors ---- */
+
+static void ask_stop(void *ctx, uint64_t grace_ms)
+{
+	struct supervisor *s = ctx;
+
+	if (!s->stop_signal)
+		s->stop_signal = SIGTERM;
+	s->grace_ns = grace_ms * 1000000;
+	stop_further(s, SIGTERM);
+}
+
+static int ask_kill(void *ctx, int signo)
+{
+	struct supervisor *s = ctx;
+
+	if (!signo) {
+		s->stop_signal = SIGKILL;
+		stop_now(s);
+		return 0;
+	}
+	if (!workload_reachable(s))
+		return -ENOTCONN;
+	agent_signal(&s->agent, signo);
+	return 0;
+}
+
+static void ask_pause(void *ctx, bool pause)
+{
+	struct supervisor *s = ctx;
+	struct message msg = { .type = MESSAGE_PAUSE };
+
+	if (!pause) {
+		resume(s);
+		return;
+	}
+	s->paused = true;
+	channel_send(s->launch.channel, &msg, -1);
+}
+
+static void ask_stats(void *ctx, uint64_t id)
+{
+	struct supervisor *s = ctx;
+	struct message msg = { .type = MESSAGE_GET_STATS, .id = id };
+
+	channel_send(s->launch.channel, &msg, -1);
+}
+
+static void dial(void *ctx, uint32_t port, int fd, const void *preamble, size_t len, bool greet)
+{
+	struct supervisor *s = ctx;
+	struct message msg = { .type = MESSAGE_DIAL, .value = port, .id = greet };
+
+	msg.len = (uint32_t)len;
+	if (len)
+		memcpy(msg.text, preamble, len);
+	channel_send(s->launch.channel, &msg, fd);
+	close(fd);
+}
+
+static int ask_dial(void *ctx, int fd)
+{
+	struct supervisor *s = ctx;
+
+	if (!workload_reachable(s)) {
+		if (fd >= 0)
+			close(fd);
+		return -ENOTCONN;
+	}
+	if (fd >= 0)
+		dial(s, KVMBOX_PORT_AGENT, fd, NULL, 0, false);
+	return 0;
+}
+
+static int ask_attach(void *ctx, int fd)
+{
+	struct supervisor *s = ctx;
+	int ret = !s->output ? -ENOTSUP : !workload_reachable(s) ? -ENOTCONN : 0;
+
+	if (fd < 0)
+		return ret;
+	if (!ret)
+		return output_attach(s->output, fd);
+	close(fd);
+	return ret;
+}
+
+static struct json_object *ask_state(void *ctx)
+{
+	return record_state(&((const struct supervisor *)ctx)->record);
+}
+
+static struct json_object *ask_config(void *ctx)
+{
+	return record_config(&((const struct supervisor *)ctx)->record);
+}
+
+static void ask_usage(void *ctx, struct json_object *stats)
+{
+	const struct supervisor *s = ctx;
+
+	json_object_object_add(stats, "name", json_object_new_string(s->cfg->name));
+	usage_monitor(s->launch.monitor, stats);
+	usage_nets(s->launch.nets.taps, s->launch.nets.ntaps, stats);
+}
+
+static const struct control_ops control_ops = {
+	.stop = ask_stop,
+	.kill = ask_kill,
+	.pause = ask_pause,
+	.get_stats = ask_stats,
+	.dial = ask_dial,
+	.attach = ask_attach,
+	.state = ask_state,
+	.config = ask_config,
+	.usage = ask_usage,
+};
+
+static void output_written(void *ctx, const uint8_t *data, size_t len)
+{
+	struct supervisor *s = ctx;
+
+	logfile_write(&s->output_log, data, len);
+	control_logged(s->control, CONTROL_LOG_OUTPUT, data, len);
+}
+
+static void output_signal(void *ctx, int signo)
+{
+	ask_kill(ctx, signo);
+}
+
+static void output_winsize(void *ctx, uint32_t rows, uint32_t cols)
+{
+	struct supervisor *s = ctx;
+
+	agent_winsize(&s->agent, rows, cols);
+}
+
+static const struct output_ops output_ops = { output_written, output_signal, output_winsize };
+
 /* ---- the loop ---- */
 
-static bool output_ended(const struct supervisor *s)
+static bool all_written(const struct supervisor *s)
 {
-	return s->out.ended && s->err.ended;
+	return s->output ? output_ended(s->output) : s->out.ended && s->err.ended;
 }
 
 /* All that is left has been said: the monitor is gone, and nothing is unread or unwritten. */
 static bool finished(const struct supervisor *s)
 {
-	return s->gone && s->launch.channel < 0 && output_ended(s) &&
+	return s->gone && s->launch.channel < 0 && all_written(s) &&
 	       (s->cfg->full_system || s->launch.console < 0);
 }
 
@@ -288,6 +527,10 @@ static void step(struct supervisor *s)
 		AGENT,
 		CONSOLE,
 		LINKS,
+		CONTROL,
+		DOORS,
+		OUTPUT,
+		LOG_PIPE,
 		IN,
 		OUT = IN + 2,
 		ERR = OUT + 2,
@@ -300,6 +543,10 @@ static void step(struct supervisor *s)
 		[AGENT] = { .fd = s->agent.fd, .events = POLLIN },
 		[CONSOLE] = { .fd = console_is_ours ? s->launch.console : -1, .events = POLLIN },
 		[LINKS] = { .fd = s->launch.nets.links.fd, .events = POLLIN },
+		[CONTROL] = { .fd = s->control ? control_fd(s->control) : -1, .events = POLLIN },
+		[DOORS] = { .fd = s->doors ? doors_fd(s->doors) : -1, .events = POLLIN },
+		[OUTPUT] = { .fd = s->output ? output_fd(s->output) : -1, .events = POLLIN },
+		[LOG_PIPE] = { .fd = s->log_pipe[0], .events = POLLIN },
 	};
 
 	relay_prepare(&s->in, &p[IN], &p[IN + 1]);
@@ -318,6 +565,16 @@ static void step(struct supervisor *s)
 		handle_console(s);
 	if (p[LINKS].revents)
 		link_watch_read(&s->launch.nets.links, handle_link, s);
+	if (p[CONTROL].revents)
+		control_run(s->control);
+	if (p[DOORS].revents)
+		doors_run(s->doors);
+	if (p[OUTPUT].revents)
+		output_run(s->output);
+	if (p[LOG_PIPE].revents)
+		handle_log_pipe(s);
+	if (s->agent.started_ns && s->record.started == 0)
+		handle_started(s);
 	size_t typed = relay_run(&s->in, &p[IN], &p[IN + 1]);
 	if (typed && s->terminal &&
 	    terminal_escaped(&s->escape, s->in.buf + s->in.head, typed, clock_now_ns())) {
@@ -329,8 +586,11 @@ static void step(struct supervisor *s)
 	relay_run(&s->err, &p[ERR], &p[ERR + 1]);
 	if (p[MONITOR].revents)
 		handle_monitor_gone(s);
-	if (s->agent.exit_ns && output_ended(s))
+	if (s->agent.exit_ns && all_written(s)) {
+		if (s->output && s->stopping != STOPPING_NOW)
+			output_exit(s->output, &s->agent.exit);
 		stop_now(s);
+	}
 	check_clock(s);
 }
 
@@ -458,7 +718,8 @@ static int watch_signals(void)
 
 static void close_streams(struct supervisor *s)
 {
-	int *fds[] = { &s->stream_in, &s->stream_out, &s->stream_err, &s->signal_fd };
+	int *fds[] = { &s->stream_in, &s->stream_out,  &s->stream_err,  &s->signal_fd,
+		       &s->dir_fd,    &s->log_pipe[0], &s->log_pipe[1], &s->ready_fd };
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (*fds[i] >= 0)
@@ -478,6 +739,140 @@ static void begin_relays(struct supervisor *s)
 	}
 }
 
+/*
+ * Make the VM known on this host, by its directory. One in the foreground does without where that
+ * cannot be made (for another user than root who has no session, say), unless its name is taken.
+ */
+static int open_directory(struct supervisor *s, struct error *err)
+{
+	int ret = state_create(&s->dir, s->cfg->name, err);
+
+	if (ret)
+		return ret == -EEXIST || s->cfg->detach ? ret : 0;
+	s->dir_fd = open(s->dir.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	s->record.created = record_now();
+	set_status(s, "starting");
+	return 0;
+}
+
+/* In the background, what is printed has to go to a place that is bounded, and never blocks. */
+static int open_log_pipe(struct supervisor *s, struct error *err)
+{
+	if (s->cfg->detach && pipe2(s->log_pipe, O_CLOEXEC | O_NONBLOCK))
+		return error_set(err, errno, "cannot make a pipe: %s", strerror(errno));
+	return 0;
+}
+
+/* What is served to others; after the monitor has been started, which is not to have it. */
+static int open_services(struct supervisor *s, struct error *err)
+{
+	const struct logfile *logs[CONTROL_LOGS] = { s->cfg->detach ? &s->output_log : NULL,
+						     &s->console_log };
+	char path[PATH_MAX];
+	int ret;
+
+	if (s->dir_fd < 0)
+		return 0;
+	snprintf(path, sizeof(path), "%s/control.sock", s->dir.path);
+	ret = logfile_open(&s->console_log, s->dir_fd, "console.log");
+	if (!ret && s->cfg->detach)
+		ret = logfile_open(&s->output_log, s->dir_fd, "output.log");
+	if (!ret && s->cfg->detach)
+		ret = output_new(&output_ops, s, &s->output);
+	if (!ret)
+		ret = control_new(path, &control_ops, s, logs, &s->control);
+	if (ret)
+		return error_set(err, -ret, "the VM's control socket %s cannot be made: %s", path,
+				 strerror(-ret));
+	if (s->output && !s->cfg->interactive)
+		output_close_input(s->output);
+	return doors_new(s->dir.path, s->cfg->forwards, s->cfg->nforwards, dial, s, &s->doors, err);
+}
+
+/* Nothing more is served, and whoever waits for the end hears of it when all is cleaned up. */
+static void close_services(struct supervisor *s)
+{
+	bool remove = !s->cfg->detach || s->cfg->remove || s->ready_fd >= 0;
+	struct json_object *state;
+
+	doors_free(s->doors);
+	s->record.finished = record_now();
+	s->record.exit_status = s->report.status;
+	s->record.reason = s->report.reason;
+	s->record.error = s->report.error;
+	set_status(s, s->agent.exit_ns ? "exited" : "failed");
+	state = record_state(&s->record);
+	if (s->control)
+		unlinkat(s->dir_fd, "control.sock", 0);
+	if (s->dir_fd >= 0 && remove)
+		state_remove_own(&s->dir);
+	else if (s->dir_fd >= 0)
+		state_close(&s->dir);
+	control_free(s->control, state);
+	output_free(s->output);
+	logfile_close(&s->output_log);
+	logfile_close(&s->console_log);
+	json_object_put(state);
+}
+
+static int begin(struct supervisor *s, struct error *err)
+{
+	struct launch_way way = { .terminal = s->terminal, .log_fd = -1 };
+	int ret = open_directory(s, err);
+
+	if (!ret)
+		ret = open_log_pipe(s, err);
+	if (ret)
+		return ret;
+	way.log_fd = s->log_pipe[1];
+	way.kept_fds[0] = s->log_pipe[0];
+	way.kept_fds[1] = s->ready_fd;
+	ret = launch_start(&s->launch, s->cfg, &way, err);
+	if (ret)
+		return ret;
+	ret = open_services(s, err);
+	if (ret)
+		launch_deinit(&s->launch);
+	else
+		set_status(s, "starting");
+	return ret;
+}
+
+static int supervise(struct supervisor *s)
+{
+	struct error err;
+
+	agent_init(&s->agent);
+	s->signal_fd = watch_signals();
+	s->launch = (struct launch){ .monitor = -1 };
+	if (begin(s, &err)) {
+		s->report.status = STATUS_ERROR;
+		s->report.reason = "error";
+		s->report.error = err.text;
+		s->report.end_ns = clock_now_ns();
+		if (s->cfg->json)
+			report_print_json(&s->report);
+		else
+			log_line("%s", err.text);
+		close_services(s);
+		close_streams(s);
+		return STATUS_ERROR;
+	}
+	begin_relays(s);
+	if (s->terminal && !s->output)
+		terminal_make_raw();
+	if (s->cfg->timeout_ms)
+		s->timeout_ns = s->report.begin_ns + s->cfg->timeout_ms * 1000000;
+	while (!finished(s))
+		step(s);
+	terminal_restore();
+	int status = conclude(s);
+	launch_deinit(&s->launch);
+	close_services(s);
+	close_streams(s);
+	return status;
+}
+
 int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 {
 	struct supervisor s = {
@@ -486,34 +881,28 @@ int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 		.stream_in = -1,
 		.stream_out = -1,
 		.stream_err = -1,
-		.terminal = terminal_present(),
+		.terminal = cfg->detach ? cfg->terminal : terminal_present(),
+		.grace_ns = GRACE_SIGNAL_NS,
+		.dir_fd = -1,
+		.ready_fd = -1,
+		.log_pipe = { -1, -1 },
+		.output_log.fd = -1,
+		.console_log.fd = -1,
 	};
-	struct error err;
+	int status, ret;
 
-	agent_init(&s.agent);
-	s.signal_fd = watch_signals();
-	if (launch_start(&s.launch, cfg, s.terminal, &err)) {
-		s.report.status = STATUS_ERROR;
-		s.report.reason = "error";
-		s.report.error = err.text;
-		s.report.end_ns = clock_now_ns();
-		if (cfg->json)
-			report_print_json(&s.report);
-		else
-			log_line("%s", err.text);
-		close_streams(&s);
-		return STATUS_ERROR;
+	s.record = (struct record){ .cfg = cfg, .terminal = s.terminal, .error = "" };
+	if (cfg->detach) {
+		ret = detach(&s.ready_fd, &status);
+		if (ret < 0) {
+			log_line("cannot go into the background: %s", strerror(-ret));
+			return STATUS_ERROR;
+		}
+		if (ret > 0) {
+			if (status == 0)
+				puts(cfg->name);
+			return status;
+		}
 	}
-	begin_relays(&s);
-	if (s.terminal)
-		terminal_make_raw();
-	if (cfg->timeout_ms)
-		s.timeout_ns = begin_ns + cfg->timeout_ms * 1000000;
-	while (!finished(&s))
-		step(&s);
-	terminal_restore();
-	int status = conclude(&s);
-	launch_deinit(&s.launch);
-	close_streams(&s);
-	return status;
+	return supervise(&s);
 }

@@ -1,0 +1,559 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A client is a slot with an input that goes straight to http_parser, one request that is collected
+ * or waits for its answer, and an output that is sent as the socket takes it. While a request waits
+ * for its answer nothing more is read, so that a client has one at a time, whatever it sends.
+ *
+ * A slot is known outside by a number with a generation in it: an answer that comes after the
+ * client has gone finds nobody.
+ */
+#include "control/http.h"
+
+#include <errno.h>
+#include <http_parser.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+#define TARGET_MAX  1024 /* bytes of a request's path with its query */
+#define UPGRADE_MAX 64
+#define LISTEN_SLOT UINT32_MAX
+
+enum phase {
+	PHASE_READING,   /* a request */
+	PHASE_ANSWERING, /* it waits for its answer */
+	PHASE_STREAMING, /* which is a stream */
+	PHASE_CLOSING,   /* what is left is sent, then the connection is closed */
+};
+
+/* What the header's names tell about the value that follows. */
+enum field { FIELD_OTHER, FIELD_UPGRADE };
+
+struct client {
+	int fd; /* -1: the slot is free */
+	uint32_t generation;
+	enum phase phase;
+	struct http_parser parser;
+	char target[TARGET_MAX + 1];
+	size_t target_len;
+	char name[16]; /* of the header field being read, as much as matters */
+	size_t name_len;
+	bool value_begun;
+	enum field field;
+	char upgrade[UPGRADE_MAX + 1];
+	size_t upgrade_len;
+	char *body;
+	size_t body_len;
+	unsigned int fault; /* HTTP status that the parser's callbacks have found fitting, or 0 */
+	bool complete;      /* the request */
+	bool keep_alive;
+
+	char *out;
+	size_t out_off, out_len, out_room;
+};
+
+struct http_server {
+	int listen_fd;
+	int epoll_fd;
+	http_handler *handler;
+	void *ctx;
+	bool full; /* no slot is free, and nobody is accepted */
+	struct client clients[HTTP_CLIENTS];
+};
+
+/* ---- what is sent ---- */
+
+static void watch(struct http_server *s, struct client *c)
+{
+	uint32_t index = (uint32_t)(c - s->clients);
+	struct epoll_event ev = { .data.u32 = index };
+
+	if (c->phase == PHASE_READING)
+		ev.events |= EPOLLIN;
+	if (c->out_len)
+		ev.events |= EPOLLOUT;
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
+}
+
+static void watch_listener(struct http_server *s)
+{
+	struct epoll_event ev = { .events = s->full ? 0 : EPOLLIN, .data.u32 = LISTEN_SLOT };
+
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listen_fd, &ev);
+}
+
+/* Forget the client; its socket, if it is still open, is the caller's. */
+static void client_free(struct http_server *s, struct client *c)
+{
+	free(c->out);
+	free(c->body);
+	*c = (struct client){ .fd = -1, .generation = c->generation + 1 };
+	if (s->full) {
+		s->full = false;
+		watch_listener(s);
+	}
+}
+
+static void client_close(struct http_server *s, struct client *c)
+{
+	close(c->fd);
+	client_free(s, c);
+}
+
+static bool out_add(struct client *c, const void *data, size_t len)
+{
+	if (c->out_off + c->out_len + len > c->out_room) {
+		memmove(c->out, c->out + c->out_off, c->out_len);
+		c->out_off = 0;
+	}
+	if (c->out_len + len > c->out_room) {
+		size_t room = c->out_len + len + 1024;
+		char *out = realloc(c->out, room);
+
+		if (!out)
+			return false;
+		c->out = out;
+		c->out_room = room;
+	}
+	memcpy(c->out + c->out_off + c->out_len, data, len);
+	c->out_len += len;
+	return true;
+}
+
+/* Send what the socket takes. False: the client is gone, and its slot free. */
+static bool flush(struct http_server *s, struct client *c)
+{
+	while (c->out_len) {
+		ssize_t n =
+			send(c->fd, c->out + c->out_off, c->out_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0) {
+			client_close(s, c);
+			return false;
+		}
+		c->out_off += (size_t)n;
+		c->out_len -= (size_t)n;
+	}
+	if (!c->out_len && c->phase == PHASE_CLOSING) {
+		client_close(s, c);
+		return false;
+	}
+	watch(s, c);
+	return true;
+}
+
+/* Ready for the client's next request, or done with it. */
+static void answered(struct http_server *s, struct client *c)
+{
+	free(c->body);
+	c->body = NULL;
+	c->body_len = c->target_len = c->upgrade_len = c->name_len = 0;
+	c->complete = false;
+	c->phase = c->keep_alive ? PHASE_READING : PHASE_CLOSING;
+	if (c->keep_alive)
+		http_parser_pause(&c->parser, 0);
+	flush(s, c);
+}
+
+static const char *status_text(unsigned int status)
+{
+	switch (status) {
+	case 101:
+		return "Switching Protocols";
+	case 200:
+		return "OK";
+	case 204:
+		return "No Content";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 413:
+		return "Payload Too Large";
+	case 503:
+		return "Service Unavailable";
+	default:
+		return "Bad Request";
+	}
+}
+
+static bool out_head(struct client *c, unsigned int status, const char *fields)
+{
+	char head[256];
+	int n = snprintf(head, sizeof(head), "HTTP/1.1 %u %s\r\nServer: kvmbox\r\n%s%s\r\n", status,
+			 status_text(status), fields,
+			 c->keep_alive || status == 101 ? "" : "Connection: close\r\n");
+
+	return out_add(c, head, (size_t)n);
+}
+
+/* The client that waits for the answer to @id. NULL: it is gone. */
+static struct client *find(struct http_server *s, uint64_t id, enum phase phase)
+{
+	struct client *c = &s->clients[(uint32_t)id % HTTP_CLIENTS];
+
+	return c->fd >= 0 && c->generation == id >> 32 && c->phase == phase ? c : NULL;
+}
+
+void http_reply(struct http_server *s, uint64_t id, unsigned int status, struct json_object *body)
+{
+	struct client *c = find(s, id, PHASE_ANSWERING);
+	char fields[96] = "";
+
+	if (c) {
+		size_t len = 0;
+		const char *text =
+			body ? json_object_to_json_string_length(body, JSON_C_TO_STRING_PLAIN, &len)
+			     : "";
+
+		if (body)
+			snprintf(fields, sizeof(fields),
+				 "Content-Type: application/json\r\nContent-Length: %zu\r\n",
+				 len + 1);
+		if (out_head(c, status, fields) &&
+		    (!body || (out_add(c, text, len) && out_add(c, "\n", 1))))
+			answered(s, c);
+		else
+			client_close(s, c);
+	}
+	json_object_put(body);
+}
+
+void http_fault(struct http_server *s, uint64_t id, unsigned int status, const char *fmt, ...)
+{
+	struct json_object *body = json_object_new_object();
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	json_object_object_add(body, "fault_message", json_object_new_string(text));
+	http_reply(s, id, status, body);
+}
+
+void http_stream_begin(struct http_server *s, uint64_t id)
+{
+	struct client *c = find(s, id, PHASE_ANSWERING);
+
+	if (!c)
+		return;
+	c->phase = PHASE_STREAMING;
+	if (out_head(c, 200,
+		     "Content-Type: text/plain; charset=utf-8\r\n"
+		     "Transfer-Encoding: chunked\r\n"))
+		flush(s, c);
+	else
+		client_close(s, c);
+}
+
+bool http_stream(struct http_server *s, uint64_t id, const void *data, size_t len)
+{
+	struct client *c = find(s, id, PHASE_STREAMING);
+	char size[24];
+
+	if (!c || !len)
+		return c;
+	int n = snprintf(size, sizeof(size), "%zx\r\n", len);
+
+	if (c->out_len > HTTP_STREAM_MAX || !out_add(c, size, (size_t)n) ||
+	    !out_add(c, data, len) || !out_add(c, "\r\n", 2)) {
+		/* Without the last piece, so that the client sees that something is missing. */
+		client_close(s, c);
+		return false;
+	}
+	return flush(s, c);
+}
+
+void http_stream_end(struct http_server *s, uint64_t id)
+{
+	struct client *c = find(s, id, PHASE_STREAMING);
+
+	if (!c)
+		return;
+	if (out_add(c, "0\r\n\r\n", 5))
+		answered(s, c);
+	else
+		client_close(s, c);
+}
+
+int http_upgrade(struct http_server *s, uint64_t id, const char *protocol)
+{
+	struct client *c = find(s, id, PHASE_ANSWERING);
+	char fields[128];
+
+	if (!c)
+		return -1;
+	snprintf(fields, sizeof(fields), "Connection: Upgrade\r\nUpgrade: %s\r\n", protocol);
+	/* All of it at once: there is nothing before it, and it is short. */
+	if (c->out_len || !out_head(c, 101, fields) ||
+	    send(c->fd, c->out + c->out_off, c->out_len, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+		    (ssize_t)c->out_len) {
+		client_close(s, c);
+		return -1;
+	}
+	int fd = c->fd;
+
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+	client_free(s, c);
+	return fd;
+}
+
+/* ---- what is read ---- */
+
+static struct client *client_of(const struct http_parser *p)
+{
+	return p->data;
+}
+
+static int on_url(struct http_parser *p, const char *at, size_t len)
+{
+	struct client *c = client_of(p);
+
+	if (len > TARGET_MAX - c->target_len) {
+		c->fault = 400;
+		return 1;
+	}
+	memcpy(c->target + c->target_len, at, len);
+	c->target_len += len;
+	return 0;
+}
+
+static int on_field(struct http_parser *p, const char *at, size_t len)
+{
+	struct client *c = client_of(p);
+
+	if (c->value_begun) {
+		c->value_begun = false;
+		c->name_len = 0;
+	}
+	for (size_t i = 0; i < len && c->name_len < sizeof(c->name); i++)
+		c->name[c->name_len++] = at[i];
+	return 0;
+}
+
+static int on_value(struct http_parser *p, const char *at, size_t len)
+{
+	struct client *c = client_of(p);
+
+	if (!c->value_begun) {
+		c->value_begun = true;
+		c->field = c->name_len == 7 && strncasecmp(c->name, "upgrade", 7) == 0
+				   ? FIELD_UPGRADE
+				   : FIELD_OTHER;
+	}
+	if (c->field != FIELD_UPGRADE)
+		return 0;
+	if (len > UPGRADE_MAX - c->upgrade_len) {
+		c->fault = 400;
+		return 1;
+	}
+	memcpy(c->upgrade + c->upgrade_len, at, len);
+	c->upgrade_len += len;
+	return 0;
+}
+
+static int on_body(struct http_parser *p, const char *at, size_t len)
+{
+	struct client *c = client_of(p);
+
+	if (len > HTTP_BODY_MAX - c->body_len) {
+		c->fault = 413;
+		return 1;
+	}
+	char *body = realloc(c->body, c->body_len + len + 1);
+
+	if (!body) {
+		c->fault = 503;
+		return 1;
+	}
+	memcpy(body + c->body_len, at, len);
+	c->body = body;
+	c->body_len += len;
+	return 0;
+}
+
+static int on_complete(struct http_parser *p)
+{
+	struct client *c = client_of(p);
+
+	c->complete = true;
+	c->keep_alive = http_should_keep_alive(p) && !p->upgrade;
+	/* What follows is the next request's, and its turn comes when this one is answered. */
+	http_parser_pause(p, 1);
+	return 0;
+}
+
+static const struct http_parser_settings settings = {
+	.on_url = on_url,
+	.on_header_field = on_field,
+	.on_header_value = on_value,
+	.on_body = on_body,
+	.on_message_complete = on_complete,
+};
+
+static uint64_t client_id(const struct http_server *s, const struct client *c)
+{
+	return (uint64_t)c->generation << 32 | (uint64_t)(c - s->clients);
+}
+
+static void handle_request(struct http_server *s, struct client *c)
+{
+	char *query;
+
+	c->phase = PHASE_ANSWERING;
+	c->target[c->target_len] = '\0';
+	c->upgrade[c->upgrade_len] = '\0';
+	query = strchr(c->target, '?');
+	if (query)
+		*query++ = '\0';
+	if (c->body)
+		c->body[c->body_len] = '\0';
+	watch(s, c);
+
+	struct http_request req = {
+		.id = client_id(s, c),
+		.method = http_method_str((enum http_method)c->parser.method),
+		.path = c->target,
+		.query = query ? query : "",
+		.upgrade = c->parser.upgrade && c->upgrade_len ? c->upgrade : NULL,
+		.body = c->body ? c->body : "",
+		.body_len = c->body_len,
+	};
+
+	s->handler(s->ctx, &req);
+}
+
+static void refuse(struct http_server *s, struct client *c)
+{
+	unsigned int status = c->fault ? c->fault : 400;
+
+	c->phase = PHASE_ANSWERING;
+	c->keep_alive = false;
+	http_fault(s, client_id(s, c), status, "%s",
+		   status == 413          ? "the body is longer than 64 KiB"
+		   : c->parser.http_errno ? http_errno_description(HTTP_PARSER_ERRNO(&c->parser))
+					  : "the request cannot be read");
+}
+
+/*
+ * A client sends its next request when it has the answer to the one before (pipelining, which is
+ * rare, ends the connection).
+ */
+static void client_read(struct http_server *s, struct client *c)
+{
+	char buf[4096];
+	ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		client_close(s, c);
+		return;
+	}
+	size_t used = http_parser_execute(&c->parser, &settings, buf, (size_t)n);
+	enum http_errno err = HTTP_PARSER_ERRNO(&c->parser);
+
+	if (c->complete && used == (size_t)n)
+		handle_request(s, c);
+	else if (c->complete || c->fault || (err != HPE_OK && err != HPE_PAUSED))
+		refuse(s, c);
+}
+
+static void accept_client(struct http_server *s)
+{
+	struct client *c = s->clients;
+
+	while (c < s->clients + HTTP_CLIENTS && c->fd >= 0)
+		c++;
+	if (c == s->clients + HTTP_CLIENTS) {
+		s->full = true;
+		watch_listener(s);
+		return;
+	}
+	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = (uint32_t)(c - s->clients) };
+
+	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
+		close(fd);
+		return;
+	}
+	*c = (struct client){ .fd = fd, .generation = c->generation };
+	http_parser_init(&c->parser, HTTP_REQUEST);
+	c->parser.data = c;
+}
+
+void http_server_run(struct http_server *s)
+{
+	struct epoll_event events[16];
+	int n = epoll_wait(s->epoll_fd, events, 16, 0);
+
+	for (int i = 0; i < n; i++) {
+		uint32_t index = events[i].data.u32;
+
+		if (index == LISTEN_SLOT) {
+			accept_client(s);
+			continue;
+		}
+		struct client *c = &s->clients[index];
+
+		if (c->fd < 0)
+			continue;
+		if (events[i].events & (EPOLLHUP | EPOLLERR))
+			client_close(s, c);
+		else if (!(events[i].events & EPOLLOUT) || flush(s, c))
+			if (events[i].events & EPOLLIN)
+				client_read(s, c);
+	}
+}
+
+int http_server_fd(const struct http_server *s)
+{
+	return s->epoll_fd;
+}
+
+int http_server_new(int listen_fd, http_handler *handler, void *ctx, struct http_server **out)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = LISTEN_SLOT };
+	AUTO_CLOSE int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	struct http_server *s;
+
+	if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, listen_fd, &ev))
+		return -errno;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	s->listen_fd = listen_fd;
+	s->epoll_fd = steal_fd(&epoll_fd);
+	s->handler = handler;
+	s->ctx = ctx;
+	for (unsigned int i = 0; i < HTTP_CLIENTS; i++)
+		s->clients[i] = (struct client){ .fd = -1, .generation = 1 };
+	*out = s;
+	return 0;
+}
+
+void http_server_free(struct http_server *s)
+{
+	if (!s)
+		return;
+	for (unsigned int i = 0; i < HTTP_CLIENTS; i++)
+		if (s->clients[i].fd >= 0 && flush(s, &s->clients[i]))
+			client_close(s, &s->clients[i]);
+	close(s->epoll_fd);
+	close(s->listen_fd);
+	free(s);
+}

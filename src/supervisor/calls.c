@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/calls.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/text.h"
+#include "base/log.h"
+#include "supervisor/agent.h"
+
+#define CALLS_MAX         16
+#define HEALTH_TIMEOUT_NS 2000000000ull
+#define TICK_NS           250000000
+#define TIMER             CALLS_MAX
+
+struct text {
+	char *buf;
+	size_t len, room;
+};
+
+struct call {
+	uint64_t id;
+	int fd;
+	bool exec;            /* otherwise for the guest's health */
+	uint64_t deadline_ns; /* 0: none */
+	uint8_t frame[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
+	size_t frame_len;
+	struct text out, err;
+	bool truncated;
+	char error[512];
+};
+
+struct calls {
+	const struct calls_ops *ops;
+	void *ctx;
+	int epoll_fd, timer_fd;
+	struct call *calls[CALLS_MAX];
+	unsigned int ntimed;
+};
+
+static void timer_set(const struct calls *c, bool on)
+{
+	struct itimerspec t = { .it_interval.tv_nsec = on ? TICK_NS : 0,
+				.it_value.tv_nsec = on ? TICK_NS : 0 };
+
+	timerfd_settime(c->timer_fd, 0, &t, NULL);
+}
+
+static void call_free(struct calls *c, unsigned int i)
+{
+	struct call *call = c->calls[i];
+
+	if (call->deadline_ns && !--c->ntimed)
+		timer_set(c, false);
+	close(call->fd);
+	free(call->out.buf);
+	free(call->err.buf);
+	free(call);
+	c->calls[i] = NULL;
+}
+
+static void call_failed(struct calls *c, unsigned int i, const char *fault)
+{
+	uint64_t id = c->calls[i]->id;
+	bool exec = c->calls[i]->exec;
+	char text[sizeof(c->calls[i]->error)];
+
+	memcpy(text, c->calls[i]->error, sizeof(text));
+	call_free(c, i);
+	if (exec)
+		c->ops->exec(c->ctx, id, NULL, text[0] ? text : fault);
+	else
+		c->ops->health(c->ctx, id, NULL);
+}
+
+static bool text_add(struct text *t, const void *data, size_t len)
+{
+	if (t->len + len > t->room) {
+		size_t room = t->len + len + 4096;
+		char *buf = realloc(t->buf, room);
+
+		if (!buf)
+			return false;
+		t->buf = buf;
+		t->room = room;
+	}
+	memcpy(t->buf + t->len, data, len);
+	t->len += len;
+	return true;
+}
+
+static void add_output(struct call *call, const uint8_t *data, size_t len)
+{
+	struct kvmbox_data head;
+
+	if (len < sizeof(head))
+		return;
+	memcpy(&head, data, sizeof(head));
+	len -= sizeof(head);
+	struct text *t = head.stream == KVMBOX_STREAM_ERR ? &call->err : &call->out;
+
+	if (len > CALLS_OUTPUT_MAX - t->len) {
+		len = CALLS_OUTPUT_MAX - t->len;
+		call->truncated = true;
+	}
+	if (len && !text_add(t, data + sizeof(head), len))
+		call->truncated = true;
+}
+
+static struct json_object *text_json(const struct text *t)
+{
+	return json_object_new_string_len(t->len ? t->buf : "", (int)t->len);
+}
+
+static void exec_ended(struct calls *c, unsigned int i, const struct kvmbox_exit *e)
+{
+	struct call *call = c->calls[i];
+	struct json_object *answer = json_object_new_object();
+	uint64_t id = call->id;
+	uint32_t status = e->kind == KVMBOX_EXIT_EXITED     ? e->value & 0xff
+			  : e->kind == KVMBOX_EXIT_SIGNALED ? 128 + (e->value & 0x7f)
+							    : 125;
+
+	json_object_object_add(answer, "exit_status", json_object_new_int((int)status));
+	json_object_object_add(answer, "stdout", text_json(&call->out));
+	json_object_object_add(answer, "stderr", text_json(&call->err));
+	if (call->truncated)
+		json_object_object_add(answer, "truncated", json_object_new_boolean(true));
+	if (call->error[0])
+		json_object_object_add(answer, "error", json_object_new_string(call->error));
+	call_free(c, i);
+	c->ops->exec(c->ctx, id, answer, NULL);
+}
+
+/* Returns false when the call is over, and its slot free. */
+static bool handle_frame(struct calls *c, unsigned int i, uint16_t type, const uint8_t *data,
+			 size_t len)
+{
+	struct call *call = c->calls[i];
+	struct kvmbox_health health;
+	struct kvmbox_exit end;
+
+	switch (type) {
+	case KVMBOX_FRAME_HEALTH:
+		if (call->exec || len < sizeof(health))
+			break;
+		memcpy(&health, data, sizeof(health));
+		uint64_t id = call->id;
+
+		call_free(c, i);
+		c->ops->health(c->ctx, id, &health);
+		return false;
+	case KVMBOX_FRAME_DATA:
+		add_output(call, data, len);
+		break;
+	case KVMBOX_FRAME_ERROR:
+		text_keep(call->error, sizeof(call->error), data, len);
+		break;
+	case KVMBOX_FRAME_EXIT:
+		if (!call->exec || len < sizeof(end))
+			break;
+		memcpy(&end, data, sizeof(end));
+		exec_ended(c, i, &end);
+		return false;
+	}
+	return true;
+}
+
+static void call_read(struct calls *c, unsigned int i)
+{
+	struct call *call = c->calls[i];
+	ssize_t n = recv(call->fd, call->frame + call->frame_len,
+			 sizeof(call->frame) - call->frame_len, MSG_DONTWAIT);
+	size_t pos = 0;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		call_failed(c, i, "the guest's agent does not answer");
+		return;
+	}
+	call->frame_len += (size_t)n;
+	while (call->frame_len - pos >= sizeof(struct kvmbox_frame)) {
+		struct kvmbox_frame frame;
+
+		memcpy(&frame, call->frame + pos, sizeof(frame));
+		if (frame.len > KVMBOX_FRAME_MAX) {
+			call_failed(c, i, "the guest's agent answers nonsense");
+			return;
+		}
+		if (call->frame_len - pos < sizeof(frame) + frame.len)
+			break;
+		if (!handle_frame(c, i, frame.type, call->frame + pos + sizeof(frame), frame.len))
+			return;
+		pos += sizeof(frame) + frame.len;
+	}
+	memmove(call->frame, call->frame + pos, call->frame_len - pos);
+	call->frame_len -= pos;
+}
+
+static void check_clock(struct calls *c)
+{
+	uint64_t now = clock_now_ns(), ticks;
+
+	if (read(c->timer_fd, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return;
+	for (unsigned int i = 0; i < CALLS_MAX; i++)
+		if (c->calls[i] && c->calls[i]->deadline_ns && now >= c->calls[i]->deadline_ns)
+			call_failed(c, i, "the guest's agent does not answer");
+}
+
+void calls_run(struct calls *c)
+{
+	struct epoll_event events[CALLS_MAX + 1];
+	int n = epoll_wait(c->epoll_fd, events, CALLS_MAX + 1, 0);
+
+	for (int k = 0; k < n; k++) {
+		uint32_t i = events[k].data.u32;
+
+		if (i == TIMER)
+			check_clock(c);
+		else if (c->calls[i])
+			call_read(c, i);
+	}
+}
+
+int calls_fd(const struct calls *c)
+{
+	return c->epoll_fd;
+}
+
+/* A call whose first bytes are @data, which fit into a socket's buffer. Returns its slot, or -1. */
+static int call_begin(struct calls *c, uint64_t id, const void *data, size_t len)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	unsigned int i = 0;
+	int pair[2];
+
+	while (i < CALLS_MAX && c->calls[i])
+		i++;
+	if (i == CALLS_MAX)
+		return -1;
+	AUTO_FREE struct call *call = calloc(1, sizeof(*call));
+
+	if (!call || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+		return -1;
+	ev.data.u32 = i;
+	bool sent = send(pair[0], data, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+
+	if (c->ops->dial(c->ctx, pair[1]) || !sent ||
+	    epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, pair[0], &ev)) {
+		close(pair[0]);
+		return -1;
+	}
+	call->id = id;
+	call->fd = pair[0];
+	c->calls[i] = steal_ptr(call);
+	return (int)i;
+}
+
+void calls_health(struct calls *c, uint64_t id)
+{
+	struct kvmbox_frame frame = { .type = KVMBOX_FRAME_HEALTH };
+	int i = call_begin(c, id, &frame, sizeof(frame));
+
+	if (i < 0) {
+		c->ops->health(c->ctx, id, NULL);
+		return;
+	}
+	c->calls[i]->deadline_ns = clock_now_ns() + HEALTH_TIMEOUT_NS;
+	if (!c->ntimed++)
+		timer_set(c, true);
+}
+
+/* ---- exec ---- */
+
+/* What is wrong with the request; NULL: nothing. */
+static const char *add_strings(struct text *t, struct json_object *list, uint32_t *count)
+{
+	*count = 0;
+	if (!list)
+		return NULL;
+	if (!json_object_is_type(list, json_type_array))
+		return "argv and env are arrays of strings";
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct json_object *s = json_object_array_get_idx(list, i);
+
+		if (!json_object_is_type(s, json_type_string))
+			return "argv and env are arrays of strings";
+		if (!text_add(t, json_object_get_string(s),
+			      (size_t)json_object_get_string_len(s) + 1))
+			return "out of memory";
+		++*count;
+	}
+	return NULL;
+}
+
+static const char *optional_string(struct json_object *request, const char *key)
+{
+	struct json_object *value = json_object_object_get(request, key);
+
+	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+}
+
+static const char *exec_frames(struct text *t, struct json_object *request)
+{
+	struct {
+		struct kvmbox_frame frame;
+		struct kvmbox_exec exec;
+	} head = { .frame.type = KVMBOX_FRAME_EXEC, .exec.flags = KVMBOX_EXEC_STDIN };
+	struct {
+		struct kvmbox_frame frame;
+		struct kvmbox_data data;
+	} data = { .frame = { .type = KVMBOX_FRAME_DATA, .len = sizeof(struct kvmbox_data) },
+		   .data.stream = KVMBOX_STREAM_IN };
+	const char *workdir = optional_string(request, "workdir");
+	const char *input = optional_string(request, "stdin");
+	const char *fault;
+
+	if (!text_add(t, &head, sizeof(head)))
+		return "out of memory";
+	fault = add_strings(t, json_object_object_get(request, "argv"), &head.exec.argc);
+	if (!fault && !head.exec.argc)
+		fault = "argv is missing: an array of strings, the command first";
+	if (!fault)
+		fault = add_strings(t, json_object_object_get(request, "env"), &head.exec.envc);
+	if (fault)
+		return fault;
+	if (!text_add(t, workdir, strlen(workdir) + 1))
+		return "out of memory";
+	head.frame.len = (uint32_t)(t->len - sizeof(head.frame));
+	if (head.frame.len > KVMBOX_FRAME_MAX || strlen(input) > KVMBOX_STDIN_WINDOW)
+		return "the request is too long: 64 KiB of arguments and 64 KiB of standard input "
+		       "are the most";
+	memcpy(t->buf, &head, sizeof(head));
+	/* A frame of any length is a good one, but its head counts against the longest. */
+	for (size_t left = strlen(input), n; left; input += n, left -= n) {
+		n = left < 32768 ? left : 32768;
+		data.frame.len = (uint32_t)(sizeof(data.data) + n);
+		if (!text_add(t, &data, sizeof(data)) || !text_add(t, input, n))
+			return "out of memory";
+	}
+	data.frame.len = sizeof(data.data);
+	return text_add(t, &data, sizeof(data)) ? NULL : "out of memory";
+}
+
+void calls_exec(struct calls *c, uint64_t id, struct json_object *request)
+{
+	struct text t = { 0 };
+	const char *fault = exec_frames(&t, request);
+	int i = fault ? -1 : call_begin(c, id, t.buf, t.len);
+
+	free(t.buf);
+	if (i >= 0)
+		c->calls[i]->exec = true;
+	else
+		c->ops->exec(c->ctx, id, NULL,
+			     fault ? fault : "the guest's agent cannot be reached");
+}
+
+int calls_new(const struct calls_ops *ops, void *ctx, struct calls **out)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = TIMER };
+	struct calls *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->ops = ops;
+	c->ctx = ctx;
+	c->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	c->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (c->timer_fd < 0 || c->epoll_fd < 0 ||
+	    epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, c->timer_fd, &ev)) {
+		int ret = -errno;
+
+		calls_free(c);
+		return ret;
+	}
+	*out = c;
+	return 0;
+}
+
+void calls_free(struct calls *c)
+{
+	if (!c)
+		return;
+	for (unsigned int i = 0; i < CALLS_MAX; i++)
+		if (c->calls[i])
+			call_free(c, i);
+	if (c->epoll_fd >= 0)
+		close(c->epoll_fd);
+	if (c->timer_fd >= 0)
+		close(c->timer_fd);
+	free(c);
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/record.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "config/write.h"
+
+double record_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void add_string(struct json_object *o, const char *key, const char *value)
+{
+	json_object_object_add(o, key, json_object_new_string(value));
+}
+
+static void add_bool(struct json_object *o, const char *key, bool value)
+{
+	json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
+static void add_time(struct json_object *o, const char *key, double seconds)
+{
+	if (seconds > 0)
+		json_object_object_add(o, key, json_object_new_double(seconds));
+}
+
+struct json_object *record_config(const struct record *r)
+{
+	AUTO_FREE char *text = config_to_json(r->cfg);
+
+	return text ? json_tokener_parse(text) : NULL;
+}
+
+struct json_object *record_state(const struct record *r)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_string(o, "name", r->cfg->name);
+	add_string(o, "status", r->status);
+	json_object_object_add(o, "pid", json_object_new_int(getpid()));
+	if (r->monitor > 0)
+		json_object_object_add(o, "monitor_pid", json_object_new_int(r->monitor));
+	add_bool(o, "detached", r->cfg->detach);
+	add_bool(o, "auto_remove", !r->cfg->detach || r->cfg->remove);
+	add_bool(o, "terminal", r->terminal);
+	add_time(o, "created", r->created);
+	add_time(o, "started", r->started);
+	add_time(o, "finished", r->finished);
+	if (r->finished > 0) {
+		json_object_object_add(o, "exit_status", json_object_new_int(r->exit_status));
+		add_string(o, "reason", r->reason);
+		if (r->error[0])
+			add_string(o, "error", r->error);
+	}
+	json_object_object_add(o, "config", record_config(r));
+	return o;
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <json-c/json.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+
+/* What state.json tells of a VM (control/state.h). */
+struct record {
+	const struct boot_config *cfg;
+	const char *status;
+	pid_t monitor; /* 0: there is none yet */
+	bool terminal;
+	/* seconds since 1970; 0: not yet */
+	double created, started, finished;
+	/* once it has finished */
+	int exit_status;
+	const char *reason;
+	const char *error; /* a sentence, or "" */
+};
+
+/* The object; the caller's. */
+struct json_object *record_state(const struct record *r);
+
+/* As kvmbox boot --config takes it; the caller's. */
+struct json_object *record_config(const struct record *r);
+
+/* This moment, in seconds since 1970. */
+double record_now(void);
