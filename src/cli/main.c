@@ -12,9 +12,25 @@
 static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
-	const char *help;
+	const char *help; /* NULL: the name is a heading for those that follow */
 } commands[] = {
-	{ "boot", cmd_boot, "boot a micro-VM, run one command in it, return its exit status" },
+	{ "Machines", NULL, NULL },
+	{ "boot", cmd_boot, "boot a micro-VM and run one command in it" },
+	{ "ps", cmd_ps, "list VMs" },
+	{ "stop", cmd_stop, "end VMs in order" },
+	{ "kill", cmd_kill, "end VMs at once, or send their workloads a signal" },
+	{ "wait", cmd_wait, "wait until VMs have ended, and print their exit statuses" },
+	{ "pause", cmd_pause, "stop the virtual CPUs of VMs" },
+	{ "resume", cmd_resume, "let them run on" },
+	{ "rm", cmd_rm, "remove what VMs that have ended left behind" },
+	{ "In a machine", NULL, NULL },
+	{ "exec", cmd_exec, "run another command in a VM" },
+	{ "attach", cmd_attach, "be where a VM's workload reads and writes" },
+	{ "logs", cmd_logs, "print what a VM's workload has written" },
+	{ "cp", cmd_cp, "copy files into a VM or out of one" },
+	{ "To know more", NULL, NULL },
+	{ "inspect", cmd_inspect, "print all that is known of VMs" },
+	{ "stats", cmd_stats, "show what VMs take of the host" },
 	{ "check", cmd_check, "tell whether this host can run micro-VMs, and what to do if not" },
 };
 
@@ -25,12 +41,14 @@ static void print_help(FILE *to)
 	fputs("Usage: kvmbox COMMAND [ARG]...\n"
 	      "       kvmbox --help | --version\n"
 	      "\n"
-	      "Run untrusted workloads, each in a micro-VM of its own.\n"
-	      "\n"
-	      "Commands:\n",
+	      "Run untrusted workloads, each in a micro-VM of its own.\n",
 	      to);
-	for (size_t i = 0; i < NCOMMANDS; i++)
-		fprintf(to, "  %-7s%s\n", commands[i].name, commands[i].help);
+	for (size_t i = 0; i < NCOMMANDS; i++) {
+		if (commands[i].help)
+			fprintf(to, "  %-9s%s\n", commands[i].name, commands[i].help);
+		else
+			fprintf(to, "\n%s:\n", commands[i].name);
+	}
 	fputs("\n"
 	      "kvmbox COMMAND --help tells more of one of them, man kvmbox of all.\n",
 	      to);
@@ -41,6 +59,8 @@ static int run_command(int argc, char **argv)
 	struct word_match match = { 0 };
 
 	for (size_t i = 0; i < NCOMMANDS; i++) {
+		if (!commands[i].help)
+			continue;
 		if (strcmp(argv[0], commands[i].name) == 0)
 			return commands[i].run(argc, argv);
 		word_match_try(&match, argv[0], commands[i].name);

@@ -51,7 +51,8 @@ struct pump {
 	size_t out_len;
 	bool input; /* there is more of it to come */
 	uint32_t window;
-	bool key_held; /* the first key to detach was typed, and not passed on yet */
+	char error[512]; /* the last ERROR: said at the end, when the terminal is as it was */
+	bool key_held;   /* the first key to detach was typed, and not passed on yet */
 	unsigned int signals;
 };
 
@@ -220,7 +221,6 @@ static void take_frame(struct pump *p, uint16_t type, const uint8_t *payload, si
 {
 	struct kvmbox_room room;
 	struct kvmbox_exit ex;
-	char text[512];
 
 	switch (type) {
 	case KVMBOX_FRAME_DATA:
@@ -236,8 +236,7 @@ static void take_frame(struct pump *p, uint16_t type, const uint8_t *payload, si
 			p->window += room.bytes;
 		break;
 	case KVMBOX_FRAME_ERROR:
-		text_keep(text, sizeof(text), payload, len);
-		log_line("%s", text);
+		text_keep(p->error, sizeof(p->error), payload, len);
 		break;
 	case KVMBOX_FRAME_EXIT:
 		if (len < sizeof(ex))
@@ -378,6 +377,8 @@ int session_run(const struct session *session, struct error *err)
 	while (!p.over)
 		step(&p);
 	terminal_restore();
+	if (p.error[0])
+		log_line("%s", p.error);
 	close(p.signal_fd);
 	return p.status;
 }

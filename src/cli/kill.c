@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/each.h"
+#include "control/client.h"
+
+static const char help[] =
+	"Usage: kvmbox kill [OPTION]... VM...\n"
+	"\n"
+	"End VMs at once, or send their workloads a signal, and print their names.\n"
+	"\n"
+	"  -s, --signal SIGNAL  do not end the VM: the workload gets this signal, a name\n"
+	"                       such as HUP or SIGHUP or a number\n"
+	"  -h, --help           show this help\n"
+	"\n"
+	"More: man kvmbox-kill\n";
+
+static int kill_one(struct state *s, void *ctx, struct error *err)
+{
+	const char *signal = ctx;
+	struct json_object *body;
+
+	if (!s->alive)
+		return error_set(err, ENOTCONN, "the VM \"%s\" is not running", s->name);
+	body = json_object_new_object();
+	if (signal)
+		json_object_object_add(body, "signal", json_object_new_string(signal));
+	int ret = client_request(s, "POST", "/kill", body, CLIENT_SOON, NULL, err);
+
+	json_object_put(body);
+	if (signal)
+		return ret;
+	/* It may be gone before it can answer. */
+	if (ret == -ECONNRESET)
+		ret = 0;
+	if (ret == 0)
+		await_end(s);
+	return ret;
+}
+
+int cmd_kill(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "signal", required_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct args a = { .command = "kill", .shorts = "s:", .longs = options, .help = help };
+	char *signal = NULL;
+	int id;
+
+	args_begin(&a, argc, argv);
+	while ((id = args_next(&a)) != ARGS_END) {
+		if (id == ARGS_HELP)
+			return 0;
+		if (id < 0)
+			return CLI_EXIT_FAILED;
+		signal = optarg;
+	}
+	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
+		return CLI_EXIT_FAILED;
+	return each_vm(&a, kill_one, signal, true);
+}

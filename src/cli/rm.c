@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+
+#include "cli/args.h"
+#include "cli/cli.h"
+#include "cli/each.h"
+#include "control/client.h"
+
+static const char help[] =
+	"Usage: kvmbox rm [OPTION]... VM...\n"
+	"\n"
+	"Remove what VMs that have ended left behind, their logs above all, and print\n"
+	"their names.\n"
+	"\n"
+	"  -f, --force  end those that run, at once\n"
+	"  -h, --help   show this help\n"
+	"\n"
+	"More: man kvmbox-rm\n";
+
+static int rm_one(struct state *s, void *ctx, struct error *err)
+{
+	const bool *force = ctx;
+	int ret;
+
+	if (*force && s->alive) {
+		ret = client_request(s, "POST", "/kill", NULL, CLIENT_SOON, NULL, err);
+		if (ret < 0 && ret != -ECONNRESET && ret != -ENOTCONN)
+			return ret;
+		await_end(s);
+	}
+	/* With force, it may have removed itself. */
+	ret = state_remove(s->name, err);
+	return *force && ret == -ENOENT ? 0 : ret;
+}
+
+int cmd_rm(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "force", no_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct args a = { .command = "rm", .shorts = "f", .longs = options, .help = help };
+	bool force = false;
+	int id;
+
+	args_begin(&a, argc, argv);
+	while ((id = args_next(&a)) != ARGS_END) {
+		if (id == ARGS_HELP)
+			return 0;
+		if (id < 0)
+			return CLI_EXIT_FAILED;
+		force = true;
+	}
+	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
+		return CLI_EXIT_FAILED;
+	return each_vm(&a, rm_one, &force, true);
+}
