@@ -7,6 +7,7 @@
  */
 int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_lxc(int argc, char **argv);
 
 /* Exit status where kvmbox itself failed, as docker has it: apart from any that a workload returns.
  */

@@ -16,6 +16,7 @@ static const struct command {
 } commands[] = {
 	{ "boot", cmd_boot, "boot a micro-VM, run one command in it, return its exit status" },
 	{ "check", cmd_check, "tell whether this host can run micro-VMs, and what to do if not" },
+	{ "lxc", cmd_lxc, "turn an LXC container into a config file for boot" },
 };
 
 #define NCOMMANDS (sizeof(commands) / sizeof(commands[0]))
