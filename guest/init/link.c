@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "init/link.h"
 
+#include "common/frame.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -10,6 +12,7 @@
 #include <linux/vm_sockets.h>
 
 #define SEND_TIMEOUT_MS 10000
+#define BACKLOG         128
 
 int link_start(uint32_t port)
 {
@@ -46,36 +49,49 @@ int link_finish(int fd)
 	return -err;
 }
 
+int link_listen(uint32_t port)
+{
+	struct sockaddr_vm addr = {
+		.svm_family = AF_VSOCK,
+		.svm_cid = VMADDR_CID_ANY,
+		.svm_port = port,
+	};
+	int err;
+	int fd;
+
+	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, BACKLOG) < 0) {
+		err = errno;
+		close(fd);
+		return -err;
+	}
+	return fd;
+}
+
+int link_accept(int listener)
+{
+	struct sockaddr_vm peer = { 0 };
+	socklen_t len = sizeof(peer);
+	int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS))
+		return -ENOMEM;
+	if (fd < 0)
+		return -errno;
+	if (peer.svm_family != AF_VSOCK || peer.svm_cid != KVMBOX_HOST_CID) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
 int control_send(struct control *c, uint16_t type, const void *payload, size_t len)
 {
-	struct {
-		struct kvmbox_frame frame;
-		uint8_t bytes[KVMBOX_FRAME_MAX];
-	} out = { .frame = { .type = type, .len = (uint32_t)len } };
-	const uint8_t *next = (const uint8_t *)&out;
-	size_t left = sizeof(out.frame) + len;
-
 	if (c->fd < 0)
 		return -ENOTCONN;
-	if (len > sizeof(out.bytes))
-		return -EMSGSIZE;
-	if (len)
-		memcpy(out.bytes, payload, len);
-	while (left) {
-		ssize_t n = write(c->fd, next, left);
-		struct pollfd p = { .fd = c->fd, .events = POLLOUT };
-
-		if (n >= 0) {
-			next += n;
-			left -= (size_t)n;
-		} else if (errno == EAGAIN) {
-			if (poll(&p, 1, SEND_TIMEOUT_MS) == 0)
-				return -ETIMEDOUT;
-		} else if (errno != EINTR) {
-			return -errno;
-		}
-	}
-	return 0;
+	return frame_send(c->fd, SEND_TIMEOUT_MS, type, payload, len);
 }
 
 /* Returns 1 if a whole frame is at the start of the buffer, 0 if not yet. */

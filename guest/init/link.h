@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The streams to the host: connecting them, and frames on the control stream. */
+/* The streams from and to the host: opening them, and frames on the control stream. */
 #ifndef KVMBOX_INIT_LINK_H
 #define KVMBOX_INIT_LINK_H
 
@@ -20,6 +20,20 @@ int link_start(uint32_t port);
  * Returns 0 or a negative errno; fd stays the caller's in either case.
  */
 int link_finish(int fd);
+
+/*
+ * Listens on a vsock port for the host. Returns a non-blocking socket or a
+ * negative errno.
+ */
+int link_listen(uint32_t port);
+
+/*
+ * Takes a connection of the host's off the listener; one of somebody else's is
+ * closed. Returns a non-blocking socket; -EAGAIN if there is none, -ENOMEM if
+ * they have to wait because the guest is short of something, or another
+ * negative errno for one that came to nothing.
+ */
+int link_accept(int listener);
 
 struct control {
 	int fd;      /* not owned; -1: not connected */

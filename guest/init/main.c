@@ -7,7 +7,8 @@
  * The streams to the host are opened without waiting, the control stream before
  * anything else, and the mounts are made while the host answers. From the
  * workload's start on there is one loop that only waits in ppoll(): SIGCHLD is
- * blocked but there, so no exit is missed between a look and the wait.
+ * blocked but there, so no exit is missed between a look and the wait. What the
+ * host asks for beside the workload is served by a process for each session.
  *
  * The end is in order: the workload is gone (or SHUTDOWN came, or the host went
  * away), everything else is killed and reaped, the output is written out to its
@@ -20,6 +21,7 @@
 #include "init/mount.h"
 #include "init/net.h"
 #include "init/relay.h"
+#include "init/session.h"
 #include "init/workload.h"
 
 #include <errno.h>
@@ -37,6 +39,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* How long connections wait after one could not be taken. */
+#define LISTENER_REST_NS 100000000
+
 enum { STREAM_IN, STREAM_OUT, STREAM_ERR, STREAMS };
 
 struct init {
@@ -45,9 +50,12 @@ struct init {
 	int streams[STREAMS]; /* sockets until the relays take them, or -1 */
 	struct relay relays[STREAMS];
 	struct workload workload;
-	bool ending;    /* all are killed: the rest is to reap and to drain */
-	bool abandoned; /* the host is gone: nothing is to be drained for it */
-	bool reaped;    /* no child is left */
+	int listener;                 /* for sessions, or -1 */
+	bool resting;                 /* the listener is not looked at for a moment */
+	pid_t sessions[SESSIONS_MAX]; /* 0: none */
+	bool ending;                  /* all are killed: the rest is to reap and to drain */
+	bool abandoned;               /* the host is gone: nothing is to be drained for it */
+	bool reaped;                  /* no child is left */
 	struct kvmbox_exit exit;
 };
 
@@ -212,9 +220,20 @@ static void relays_start(void)
 
 static void workload_open(void)
 {
+	const struct description *d = &init.description;
+	static char *nothing[] = { NULL };
+	const struct command command = {
+		.argv = d->argv,
+		.env = { d->env, nothing },
+		.hostname = d->hostname,
+		.cwd = d->cwd,
+		.terminal = d->terminal,
+		.rows = d->rows,
+		.cols = d->cols,
+	};
 	struct kvmbox_started started;
 	struct message why;
-	int ret = workload_start(&init.workload, &init.description, &why);
+	int ret = workload_start(&init.workload, &command, &why);
 
 	if (ret < 0)
 		give_up(ret, why.text);
@@ -230,17 +249,71 @@ static void workload_open(void)
 	control_send(&init.control, KVMBOX_FRAME_STARTED, &started, sizeof(started));
 }
 
+static void listener_close(void)
+{
+	if (init.listener >= 0)
+		close(init.listener);
+	init.listener = -1;
+}
+
 /* Kills all that is left; what the workload has written is still delivered. */
 static void end_begin(void)
 {
 	if (init.ending)
 		return;
 	init.ending = true;
+	listener_close();
 	kill(-1, SIGKILL);
 	if (init.workload.hold >= 0)
 		close(init.workload.hold);
 	init.workload.hold = -1;
 	relay_deinit(&init.relays[STREAM_IN]);
+}
+
+/* In the new process: leaves all that is PID 1's to PID 1. */
+static __attribute__((noreturn)) void session_begin(int fd)
+{
+	listener_close();
+	close(init.control.fd);
+	for (int i = 0; i < STREAMS; i++)
+		relay_deinit(&init.relays[i]);
+	if (init.workload.hold >= 0)
+		close(init.workload.hold);
+	session_run(fd, &init.description);
+}
+
+static void session_start(int fd)
+{
+	pid_t *slot = init.sessions;
+
+	while (slot < init.sessions + SESSIONS_MAX && *slot)
+		slot++;
+	if (slot < init.sessions + SESSIONS_MAX) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			session_begin(fd);
+		if (pid > 0)
+			*slot = pid;
+	}
+	close(fd);
+}
+
+static void listener_serve(void)
+{
+	int fd = link_accept(init.listener);
+
+	if (fd >= 0)
+		session_start(fd);
+	else
+		init.resting = fd == -ENOMEM;
+}
+
+static void session_forget(pid_t pid)
+{
+	for (int i = 0; i < SESSIONS_MAX; i++)
+		if (init.sessions[i] == pid)
+			init.sessions[i] = 0;
 }
 
 static void children_reap(void)
@@ -249,6 +322,7 @@ static void children_reap(void)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		session_forget(pid);
 		if (pid != init.workload.pid)
 			continue;
 		init.workload.pid = 0;
@@ -319,8 +393,10 @@ static bool output_is_over(void)
 
 static void loop(void)
 {
-	struct pollfd fds[1 + STREAMS];
+	const struct timespec rest = { .tv_nsec = LISTENER_REST_NS };
+	struct pollfd fds[2 + STREAMS];
 	sigset_t none;
+	int ret;
 
 	sigemptyset(&none);
 	for (;;) {
@@ -328,14 +404,20 @@ static void loop(void)
 		if (init.ending && init.reaped && (init.abandoned || output_is_over()))
 			return;
 		fds[0] = (struct pollfd){ .fd = init.control.fd, .events = POLLIN };
+		fds[1] = (struct pollfd){ .fd = init.resting || init.ending ? -1 : init.listener,
+					  .events = POLLIN };
 		for (int i = 0; i < STREAMS; i++)
-			fds[1 + i] = relay_poll(&init.relays[i]);
-		if (ppoll(fds, 1 + STREAMS, NULL, &none) < 0)
+			fds[2 + i] = relay_poll(&init.relays[i]);
+		ret = ppoll(fds, 2 + STREAMS, init.resting ? &rest : NULL, &none);
+		init.resting = false;
+		if (ret <= 0)
 			continue;
 		if (fds[0].revents)
 			control_serve();
+		if (fds[1].revents && init.listener >= 0)
+			listener_serve();
 		for (int i = 0; i < STREAMS; i++)
-			if (fds[1 + i].revents && !relay_is_over(&init.relays[i]))
+			if (fds[2 + i].revents && !relay_is_over(&init.relays[i]))
 				relay_move(&init.relays[i]);
 	}
 }
@@ -343,6 +425,7 @@ static void loop(void)
 int main(void)
 {
 	uint64_t start_ns = boot_ns();
+	struct message unreachable;
 	struct net_files files;
 	struct message why;
 	int ret;
@@ -355,9 +438,16 @@ int main(void)
 	for (int i = 0; i < STREAMS; i++)
 		init.streams[i] = -1;
 	init.control.fd = link_start(KVMBOX_PORT_CONTROL);
+	init.listener = link_listen(KVMBOX_PORT_AGENT);
 	signals_prepare();
 	ret = mount_kernel(&why);
 	control_open(start_ns);
+	if (init.listener < 0) {
+		message_set(&unreachable, -init.listener,
+			    "the guest cannot listen on vsock port %d, so it takes no sessions",
+			    KVMBOX_PORT_AGENT);
+		say(unreachable.text);
+	}
 	if (ret < 0)
 		give_up(ret, why.text);
 	description_open();

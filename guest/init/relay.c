@@ -34,6 +34,14 @@ void relay_deinit(struct relay *r)
 	r->len = 0;
 }
 
+void relay_drop(struct relay *r)
+{
+	/* Another relay may hold the same socket open for the other way. */
+	if (r->from >= 0)
+		shutdown(r->from, SHUT_RD);
+	relay_deinit(r);
+}
+
 struct pollfd relay_poll(const struct relay *r)
 {
 	if (r->len)
@@ -63,7 +71,7 @@ static bool relay_round(struct relay *r)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return false;
 	if (n < 0) {
-		relay_deinit(r);
+		relay_drop(r);
 		return false;
 	}
 	r->off += (size_t)n;

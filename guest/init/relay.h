@@ -42,6 +42,9 @@ struct pollfd relay_poll(const struct relay *r);
  */
 void relay_move(struct relay *r);
 
+/* The reader is gone: the writer sees that, and both are closed. */
+void relay_drop(struct relay *r);
+
 /* Closes both at once. */
 void relay_deinit(struct relay *r);
 

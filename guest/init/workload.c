@@ -40,25 +40,26 @@ static void environment_put(char **env, size_t *count, char *entry)
 	env[(*count)++] = entry;
 }
 
-/* Returns the defaults with d->env over them, or NULL. Lives until the exec. */
-static char **environment_build(const struct description *d)
+/* Returns the defaults with c->env over them, or NULL. Lives as long as this process. */
+static char **environment_build(const struct command *c)
 {
 	size_t entries = 0;
 	size_t count = 0;
 	char *hostname;
 	char **env;
 
-	while (d->env[entries])
-		entries++;
+	for (int i = 0; i < 2; i++)
+		for (char **entry = c->env[i]; *entry; entry++)
+			entries++;
 	env = calloc(entries + 5, sizeof(*env));
 	if (!env)
 		return NULL;
 	environment_put(env, &count, (char *)default_path);
 	environment_put(env, &count, (char *)"HOME=/root");
-	if (d->terminal)
+	if (c->terminal)
 		environment_put(env, &count, (char *)"TERM=xterm");
-	if (d->hostname) {
-		size_t size = sizeof("HOSTNAME=") + strlen(d->hostname);
+	if (c->hostname) {
+		size_t size = sizeof("HOSTNAME=") + strlen(c->hostname);
 
 		hostname = malloc(size);
 		if (!hostname) {
@@ -66,11 +67,12 @@ static char **environment_build(const struct description *d)
 			return NULL;
 		}
 		memcpy(hostname, "HOSTNAME=", 9);
-		memcpy(hostname + 9, d->hostname, size - 9);
+		memcpy(hostname + 9, c->hostname, size - 9);
 		environment_put(env, &count, hostname);
 	}
-	for (size_t i = 0; i < entries; i++)
-		environment_put(env, &count, d->env[i]);
+	for (int i = 0; i < 2; i++)
+		for (char **entry = c->env[i]; *entry; entry++)
+			environment_put(env, &count, *entry);
 	return env;
 }
 
@@ -102,12 +104,12 @@ static __attribute__((noreturn)) void child_fail(int report, int step, int err)
 	_exit(127);
 }
 
-static __attribute__((noreturn)) void child_run(const struct description *d, char **env,
+static __attribute__((noreturn)) void child_run(const struct command *c, char **env,
 						const int stdio[3], int report)
 {
 	pid_t pid = getpid();
 
-	if (d->terminal) {
+	if (c->terminal) {
 		/* Not yet in the foreground, so it would be stopped for this. */
 		signal(SIGTTOU, SIG_IGN);
 		if (setpgid(0, 0) < 0 || ioctl(stdio[0], TIOCSPGRP, &pid) < 0)
@@ -118,26 +120,25 @@ static __attribute__((noreturn)) void child_run(const struct description *d, cha
 	for (int fd = 0; fd < 3; fd++)
 		dup2(stdio[fd], fd);
 	limits_set();
-	if (chdir(d->cwd ? d->cwd : "/") < 0)
+	if (chdir(c->cwd ? c->cwd : "/") < 0)
 		child_fail(report, STEP_CWD, errno);
 	signals_restore();
 	/* The command is looked up in the PATH that it is going to have. */
 	environ = env;
-	execvp(d->argv[0], d->argv);
+	execvp(c->argv[0], c->argv);
 	child_fail(report, STEP_EXEC, errno);
 }
 
-static int failure_explain(const struct failure *f, const struct description *d,
-			   struct message *why)
+static int failure_explain(const struct failure *f, const struct command *c, struct message *why)
 {
-	const char *command = d->argv[0];
+	const char *command = c->argv[0];
 
 	switch (f->step) {
 	case STEP_TERMINAL:
-		return message_set(why, f->err, "the terminal cannot be the workload's");
+		return message_set(why, f->err, "the terminal cannot be the command's");
 	case STEP_CWD:
 		return message_set(why, f->err, "the working directory %s cannot be entered",
-				   d->cwd ? d->cwd : "/");
+				   c->cwd ? c->cwd : "/");
 	case STEP_EXEC:
 		break;
 	}
@@ -159,12 +160,12 @@ static int failure_explain(const struct failure *f, const struct description *d,
 }
 
 /*
- * PID 1 leads the terminal's session and the workload is its foreground group:
- * a leader's exit hangs the terminal up, which throws away what is not read yet.
+ * This process leads the terminal's session and the command is its foreground
+ * group: a leader's exit hangs the terminal up, which throws away what is not read yet.
  */
-static int terminal_open(struct workload *w, int stdio[3], const struct description *d)
+static int terminal_open(struct workload *w, int stdio[3], const struct command *c)
 {
-	const struct winsize size = { .ws_row = d->rows, .ws_col = d->cols };
+	const struct winsize size = { .ws_row = c->rows, .ws_col = c->cols };
 	int unlock = 0;
 
 	w->in = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
@@ -178,7 +179,7 @@ static int terminal_open(struct workload *w, int stdio[3], const struct descript
 	setsid();
 	if (ioctl(w->hold, TIOCSCTTY, 0) < 0)
 		return -errno;
-	if (d->rows && d->cols)
+	if (c->rows && c->cols)
 		ioctl(w->in, TIOCSWINSZ, &size);
 	for (int fd = 0; fd < 3; fd++)
 		stdio[fd] = w->hold;
@@ -193,7 +194,7 @@ static int pipes_open(struct workload *w, int stdio[3])
 	for (int fd = 0; fd < 3; fd++) {
 		if (pipe2(fds, O_CLOEXEC) < 0)
 			return -errno;
-		/* The workload reads the first and writes the other two. */
+		/* The command reads the first and writes the other two. */
 		stdio[fd] = fds[fd == 0 ? 0 : 1];
 		*ours[fd] = fds[fd == 0 ? 1 : 0];
 	}
@@ -218,8 +219,7 @@ static void workload_close(struct workload *w)
 }
 
 /* Waits for the child's execve() or its report. */
-static int child_await(struct workload *w, int report, const struct description *d,
-		       struct message *why)
+static int child_await(struct workload *w, int report, const struct command *c, struct message *why)
 {
 	struct failure f;
 	ssize_t n;
@@ -231,10 +231,10 @@ static int child_await(struct workload *w, int report, const struct description 
 		return 0;
 	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	return failure_explain(&f, d, why);
+	return failure_explain(&f, c, why);
 }
 
-int workload_start(struct workload *w, const struct description *d, struct message *why)
+int workload_start(struct workload *w, const struct command *c, struct message *why)
 {
 	int stdio[3] = { -1, -1, -1 };
 	int report[2];
@@ -242,35 +242,35 @@ int workload_start(struct workload *w, const struct description *d, struct messa
 	int ret;
 
 	*w = WORKLOAD_NONE;
-	env = environment_build(d);
+	env = environment_build(c);
 	if (!env)
-		return message_set(why, ENOMEM, "the workload's environment");
-	ret = d->terminal ? terminal_open(w, stdio, d) : pipes_open(w, stdio);
+		return message_set(why, ENOMEM, "the command's environment");
+	ret = c->terminal ? terminal_open(w, stdio, c) : pipes_open(w, stdio);
 	if (ret < 0) {
-		message_set(why, -ret, "the workload's standard streams cannot be opened");
+		message_set(why, -ret, "the command's standard streams cannot be opened");
 		goto err_close;
 	}
 	if (pipe2(report, O_CLOEXEC) < 0) {
-		ret = message_set(why, errno, "the workload cannot be watched");
+		ret = message_set(why, errno, "the command cannot be watched");
 		goto err_close;
 	}
 	w->pid = fork();
 	if (w->pid == 0)
-		child_run(d, env, stdio, report[1]);
+		child_run(c, env, stdio, report[1]);
 	close(report[1]);
 	if (w->pid < 0)
-		ret = message_set(why, errno, "the workload's process cannot be made");
+		ret = message_set(why, errno, "the command's process cannot be made");
 	else
-		ret = child_await(w, report[0], d, why);
+		ret = child_await(w, report[0], c, why);
 	close(report[0]);
 	if (ret)
 		goto err_close;
-	if (!d->terminal)
+	if (!c->terminal)
 		fds_close(stdio, 3);
 	return 0;
 
 err_close:
-	if (!d->terminal)
+	if (!c->terminal)
 		fds_close(stdio, 3);
 	workload_close(w);
 	return ret;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/text.h"
 
 void agent_init(struct agent *a)
 {
@@ -27,49 +28,6 @@ void agent_close(struct agent *a)
 	if (a->fd >= 0)
 		close(a->fd);
 	a->fd = -1;
-}
-
-/* Bytes of the well-formed, printable UTF-8 character that @text begins with, or 0. */
-static size_t character(const uint8_t *text, size_t left)
-{
-	/* Less would be another form of a shorter one, or a C1 control character. */
-	static const uint32_t least[] = { 0, 0, 0xa0, 0x800, 0x10000 };
-	uint8_t lead = text[0];
-	size_t len = lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : 0;
-
-	if (lead >= 0x20 && lead < 0x7f)
-		return 1;
-	if (!len || len > left)
-		return 0;
-	uint32_t c = lead & (0x7fu >> len);
-
-	for (size_t i = 1; i < len; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (text[i] & 0x3f);
-	}
-	bool surrogate = c >= 0xd800 && c <= 0xdfff;
-	return c < least[len] || c > 0x10ffff || surrogate ? 0 : len;
-}
-
-void agent_text(char *out, size_t size, const uint8_t *text, size_t len)
-{
-	size_t n = 0, i = 0;
-
-	while (i < len) {
-		size_t good = character(text + i, len - i);
-		size_t take = good ? good : 1;
-
-		if (n + take >= size)
-			break;
-		if (good)
-			memcpy(out + n, text + i, good);
-		else
-			out[n] = text[i] < 0x80 ? ' ' : '?';
-		n += take;
-		i += take;
-	}
-	out[n] = '\0';
 }
 
 static void handle_frame(struct agent *a, uint16_t type, const uint8_t *payload, size_t len)
@@ -98,7 +56,7 @@ static void handle_frame(struct agent *a, uint16_t type, const uint8_t *payload,
 		a->exit_ns = clock_now_ns();
 		break;
 	case KVMBOX_FRAME_ERROR:
-		agent_text(a->error, sizeof(a->error), payload, len);
+		text_keep(a->error, sizeof(a->error), payload, len);
 		break;
 	}
 }

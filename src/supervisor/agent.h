@@ -37,9 +37,3 @@ void agent_winsize(struct agent *a, uint32_t rows, uint32_t cols);
 void agent_shutdown(struct agent *a);
 
 void agent_close(struct agent *a);
-
-/*
- * The guest's words, @len bytes of @text, as a string in @out: cut to fit, and without what could
- * steer the terminal that they may be shown on.
- */
-void agent_text(char *out, size_t size, const uint8_t *text, size_t len);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "base/log.h"
 #include "supervisor/agent.h"
 
@@ -160,7 +161,7 @@ static bool handle_frame(struct calls *c, unsigned int i, uint16_t type, const u
 		add_output(call, data, len);
 		break;
 	case KVMBOX_FRAME_ERROR:
-		agent_text(call->error, sizeof(call->error), data, len);
+		text_keep(call->error, sizeof(call->error), data, len);
 		break;
 	case KVMBOX_FRAME_EXIT:
 		if (!call->exec || len < sizeof(end))

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* Bytes of the well-formed, printable UTF-8 character that @text begins with, or 0. */
+static size_t character(const uint8_t *text, size_t left)
+{
+	/* Less would be another form of a shorter one, or a C1 control character. */
+	static const uint32_t least[] = { 0, 0, 0xa0, 0x800, 0x10000 };
+	uint8_t lead = text[0];
+	size_t len = lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : 0;
+
+	if (lead >= 0x20 && lead < 0x7f)
+		return 1;
+	if (!len || len > left)
+		return 0;
+	uint32_t c = lead & (0x7fu >> len);
+
+	for (size_t i = 1; i < len; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (text[i] & 0x3f);
+	}
+	bool surrogate = c >= 0xd800 && c <= 0xdfff;
+	return c < least[len] || c > 0x10ffff || surrogate ? 0 : len;
+}
+
+void text_keep(char *out, size_t size, const void *bytes, size_t len)
+{
+	const uint8_t *text = bytes;
+	size_t n = 0, i = 0;
+
+	while (i < len) {
+		size_t good = character(text + i, len - i);
+		size_t take = good ? good : 1;
+
+		if (n + take >= size)
+			break;
+		if (good)
+			memcpy(out + n, text + i, good);
+		else
+			out[n] = text[i] < 0x80 ? ' ' : '?';
+		n += take;
+		i += take;
+	}
+	out[n] = '\0';
+}

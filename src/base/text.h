@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Write the @len foreign bytes at @bytes to @out, of @size bytes, as a string that cannot steer a
+ * terminal: well-formed, printable UTF-8 stays, control characters become spaces and all else
+ * becomes '?'. What does not fit is left out.
+ */
+void text_keep(char *out, size_t size, const void *bytes, size_t len);
