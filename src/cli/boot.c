@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdio.h>
+
 #include "base/log.h"
 #include "cli/cli.h"
 #include "config/config.h"
@@ -18,6 +20,8 @@ int cmd_boot(int argc, char **argv)
 		status = STATUS_ERROR;
 	} else {
 		status = ret ? 0 : supervisor_run(&cfg, begin_ns);
+		if (ret == 0 && cfg.detach && status == 0)
+			puts(cfg.name);
 	}
 	config_deinit(&cfg);
 	return status;

@@ -13,6 +13,7 @@ int cmd_exec(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_kill(int argc, char **argv);
 int cmd_logs(int argc, char **argv);
+int cmd_lxc(int argc, char **argv);
 int cmd_pause(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_resume(int argc, char **argv);

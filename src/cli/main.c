@@ -23,6 +23,7 @@ static const struct command {
 	{ "pause", cmd_pause, "stop the virtual CPUs of VMs" },
 	{ "resume", cmd_resume, "let them run on" },
 	{ "rm", cmd_rm, "remove what VMs that have ended left behind" },
+	{ "lxc", cmd_lxc, "turn an LXC container into a config file for boot" },
 	{ "In a machine", NULL, NULL },
 	{ "exec", cmd_exec, "run another command in a VM" },
 	{ "attach", cmd_attach, "be where a VM's workload reads and writes" },

@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -898,11 +899,10 @@ int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 			log_line("cannot go into the background: %s", strerror(-ret));
 			return STATUS_ERROR;
 		}
-		if (ret > 0) {
-			if (status == 0)
-				puts(cfg->name);
+		if (ret > 0)
 			return status;
-		}
+		/* The caller's affairs are the first process's. */
+		exit(supervise(&s));
 	}
 	return supervise(&s);
 }

@@ -3,17 +3,15 @@
 
 #include <linux/kvm.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 
-uint64_t kvm_stat_read(int vcpu_fd, const char *name)
+uint64_t kvm_stat_read(int fd, const char *name)
 {
 	struct kvm_stats_header hdr;
 	uint64_t value = 0;
 
-	AUTO_CLOSE int fd = ioctl(vcpu_fd, KVM_GET_STATS_FD, NULL);
 	if (fd < 0 || pread(fd, &hdr, sizeof(hdr), 0) != sizeof(hdr))
 		return 0;
 

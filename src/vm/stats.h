@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /*
- * A counter of KVM's own binary statistics for the vCPU behind @vcpu_fd, by the name the kernel
- * documents (Documentation/virt/kvm/api.rst, KVM_GET_STATS_FD). 0 where the host does not have it.
+ * A counter of KVM's own binary statistics, by the name the kernel documents, from a descriptor of
+ * KVM_GET_STATS_FD (Documentation/virt/kvm/api.rst). 0 where the host does not have it.
  */
-uint64_t kvm_stat_read(int vcpu_fd, const char *name);
+uint64_t kvm_stat_read(int stats_fd, const char *name);

@@ -67,7 +67,9 @@ int vcpu_init(struct vcpu *v, int kvm_fd, int vm_fd, unsigned int id, unsigned i
 	      const struct kvm_cpuid2 *cpuid, const struct vcpu_owner *owner,
 	      struct vcpu_gate *gate)
 {
-	*v = (struct vcpu){ .id = id, .fd = -1, .owner = owner, .gate = gate, .ncpus = ncpus };
+	*v = (struct vcpu){
+		.id = id, .fd = -1, .stats_fd = -1, .owner = owner, .gate = gate, .ncpus = ncpus
+	};
 
 	int size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < (int)sizeof(struct kvm_run))
@@ -75,6 +77,7 @@ int vcpu_init(struct vcpu *v, int kvm_fd, int vm_fd, unsigned int id, unsigned i
 	v->fd = ioctl(vm_fd, KVM_CREATE_VCPU, id);
 	if (v->fd < 0)
 		return -errno;
+	v->stats_fd = ioctl(v->fd, KVM_GET_STATS_FD, NULL);
 	void *run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
 	if (run == MAP_FAILED) {
 		int ret = -errno;
@@ -97,9 +100,11 @@ void vcpu_deinit(struct vcpu *v)
 {
 	if (v->run)
 		munmap(v->run, v->run_size);
+	if (v->stats_fd >= 0)
+		close(v->stats_fd);
 	if (v->fd >= 0)
 		close(v->fd);
-	*v = (struct vcpu){ .fd = -1 };
+	*v = (struct vcpu){ .fd = -1, .stats_fd = -1 };
 }
 
 static void end(struct vcpu *v, enum vm_end why, const char *text)

@@ -32,6 +32,7 @@ struct vcpu_gate {
 struct vcpu {
 	unsigned int id; /* also its APIC id */
 	int fd;
+	int stats_fd; /* KVM's counters, which can be read while it runs; -1: the host has none */
 	struct kvm_run *run;
 	size_t run_size;
 	const struct vcpu_owner *owner;

@@ -268,9 +268,9 @@ static void read_stats(struct vm *vm, struct vm_stats *stats)
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *v = &vm->vcpus[i];
 
-		stats->exits += kvm_stat_read(v->fd, "exits");
-		stats->halts += kvm_stat_read(v->fd, "halt_exits");
-		stats->irqs += kvm_stat_read(v->fd, "irq_injections");
+		stats->exits += kvm_stat_read(v->stats_fd, "exits");
+		stats->halts += kvm_stat_read(v->stats_fd, "halt_exits");
+		stats->irqs += kvm_stat_read(v->stats_fd, "irq_injections");
 		stats->user_exits += atomic_load(&v->user_exits);
 		stats->pio_exits += atomic_load(&v->pio_exits);
 		stats->mmio_exits += atomic_load(&v->mmio_exits);
