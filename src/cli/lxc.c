@@ -237,7 +237,8 @@ static int find_config(const struct arguments *args, char **path, struct error *
 	return 0;
 }
 
-static int add_warning(struct lxc_report *report, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int add_warning(struct lxc_report *report,
+							     const char *fmt, ...)
 {
 	va_list ap;
 	int ret;

@@ -634,7 +634,7 @@ int lxc_import(struct boot_config *cfg, const char *name, const struct lxc_items
 	       const struct lxc_files *files, bool rootless, struct lxc_report *report,
 	       struct error *err)
 {
-	AUTO_FREE const struct lxc_item **undone = calloc(items->n + 1, sizeof(*undone));
+	AUTO_FREE const struct lxc_item **undone = calloc(items->n + 1, sizeof(struct lxc_item *));
 	struct import im = {
 		.cfg = cfg,
 		.name = name,

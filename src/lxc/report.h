@@ -34,7 +34,8 @@ struct lxc_report {
  * @key may be NULL. Returns 0, -ENOMEM, or -E2BIG when there are LXC_NOTES_MAX.
  */
 int lxc_report_add(struct lxc_report *report, enum lxc_outcome outcome, const char *file,
-		   unsigned int line, const char *key, const char *fmt, va_list ap);
+		   unsigned int line, const char *key, const char *fmt, va_list ap)
+	__attribute__((format(printf, 6, 0)));
 
 /* How many notes have @outcome. */
 size_t lxc_report_count(const struct lxc_report *report, enum lxc_outcome outcome);
