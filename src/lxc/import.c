@@ -33,8 +33,7 @@ int import_note(struct import *im, enum lxc_outcome outcome, const struct lxc_it
 	int ret;
 
 	va_start(ap, fmt);
-	ret = lxc_report_add(im->report, outcome, item ? item->file : NULL, item ? item->line : 0,
-			     item ? item->key : NULL, fmt, ap);
+	ret = lxc_report_add(im->report, outcome, item, fmt, ap);
 	va_end(ap);
 	if (ret == -E2BIG)
 		return error_set(im->err, E2BIG, "more than %d lines of the config need a word",
