@@ -108,6 +108,12 @@ static void print_report_json(const struct lxc_report *report, const char *name,
 	struct json_object *root = json_object_new_object();
 	struct json_object *notes = json_object_new_array();
 
+	if (!root || !notes) {
+		json_object_put(root);
+		json_object_put(notes);
+		log_line("out of memory");
+		return;
+	}
 	json_object_object_add(root, "container", json_object_new_string(name));
 	json_object_object_add(root, "output", json_object_new_string(output));
 	json_object_object_add(
@@ -237,13 +243,14 @@ static int find_config(const struct arguments *args, char **path, struct error *
 	return 0;
 }
 
-static int add_warning(struct lxc_report *report, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int add_warning(struct lxc_report *report,
+							     const char *fmt, ...)
 {
 	va_list ap;
 	int ret;
 
 	va_start(ap, fmt);
-	ret = lxc_report_add(report, LXC_UNSUPPORTED, NULL, 0, NULL, fmt, ap);
+	ret = lxc_report_add(report, LXC_UNSUPPORTED, NULL, fmt, ap);
 	va_end(ap);
 	return ret;
 }
