@@ -23,6 +23,7 @@ static const struct command {
 	{ "pause", cmd_pause, "stop the virtual CPUs of VMs" },
 	{ "resume", cmd_resume, "let them run on" },
 	{ "rm", cmd_rm, "remove what VMs that have ended left behind" },
+	{ "docker", cmd_docker, "a dockerd in a VM, for this host's docker command" },
 	{ "lxc", cmd_lxc, "turn an LXC container into a config file for boot" },
 	{ "In a machine", NULL, NULL },
 	{ "exec", cmd_exec, "run another command in a VM" },
