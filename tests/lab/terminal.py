@@ -129,6 +129,31 @@ def session_shell(kvmbox):
     s.expect_end(9)
 
 
+def session_background(kvmbox):
+    """attach to a shell called t, leave it, come back, and end it; exec beside it."""
+    s = Session([kvmbox, 'attach', 't'], 33, 121)
+    s.send('\n')
+    s.expect(r'# ', 'the prompt')
+    s.run('here=still', r'# ', 'the next prompt')
+    s.run('stty size', r'\n33 121\r\n', 'the size')
+    s.send('\x10\x11')
+    s.expect_end(0)
+    s = Session([kvmbox, 'exec', '-it', 't', '/bin/sh'], 40, 100)
+    s.expect(r'# ', 'the prompt of another')
+    s.run('stty size', r'\n40 100\r\n', 'its size')
+    s.resize(41, 99)
+    s.run('sleep 1; stty size', r'\n41 99\r\n', 'its new size')
+    s.run('cat', r'cat\r\n', 'cat')
+    s.send('\x03')
+    s.run('echo "status"=$?', r'\nstatus=130\r\n', 'the end of cat by Ctrl-C')
+    s.send('exit 3\n')
+    s.expect_end(3)
+    s = Session([kvmbox, 'attach', 't'], 33, 121)
+    s.run('echo "it is" $here', r'\nit is still\r\n', 'what the shell remembers')
+    s.send('exit 5\n')
+    s.expect_end(5)
+
+
 def session_killed(kvmbox):
     """The monitor is killed."""
     s = start_shell(kvmbox, '--cpus', '2')
