@@ -174,7 +174,12 @@ def session_escape(kvmbox):
 def main():
     session, kvmbox = sys.argv[1:]
     try:
-        {'shell': session_shell, 'killed': session_killed, 'escape': session_escape}[session](kvmbox)
+        {
+            'shell': session_shell,
+            'background': session_background,
+            'killed': session_killed,
+            'escape': session_escape,
+        }[session](kvmbox)
     except Failure as e:
         print(file=sys.stdout)
         print(e, file=sys.stderr)
