@@ -379,7 +379,7 @@ Test(guest_session, window_overrun)
 {
 	static char bytes[60000];
 
-	shell(&h, KVMBOX_EXEC_STDIN, "sleep 1000");
+	shell(&h, KVMBOX_EXEC_STDIN, "exec sleep 5");
 	/* A pipe takes some; then the window is full. */
 	for (int i = 0; i < 4; i++)
 		frame_send(h.fd, -1, KVMBOX_FRAME_DATA, bytes, sizeof(bytes));
@@ -398,7 +398,7 @@ Test(guest_session, huge_frames)
 	begin(&h);
 	frame_huge(KVMBOX_FRAME_EXEC);
 	session_breaks();
-	shell(&h, 0, "sleep 1000");
+	shell(&h, 0, "exec sleep 5");
 	frame_huge(KVMBOX_FRAME_SIGNAL);
 	session_breaks();
 }
