@@ -146,10 +146,39 @@ def session_escape(kvmbox):
     s.expect_end(137)
 
 
+def session_attach(kvmbox):
+    """The shell of the VM "a" in the background, and another one in it, by exec."""
+    s = Session([kvmbox, 'exec', '-it', 'a', 'sh'], 33, 121)
+    s.expect(r'# ', 'the prompt of exec')
+    if not s.is_raw():
+        raise Failure('the terminal is not in raw mode')
+    s.run('stty size', r'\n33 121\r\n', 'the first size')
+    s.resize(40, 100)
+    s.run('sleep 1; stty size', r'\n40 100\r\n', 'the new size')
+    s.send('sleep 1000\n')
+    time.sleep(1)
+    s.send('\x03')
+    s.run('echo "status"=$?', r'\nstatus=130\r\n', 'the end of the command by Ctrl-C')
+    s.send('exit 9\n')
+    s.expect_end(9)
+
+    s = Session([kvmbox, 'attach', 'a'], 33, 121)
+    s.run('echo "att"ached; stty size', r'\nattached\r\n33 121\r\n', 'the workload')
+    s.send('\x10\n')
+    s.expect(r'\nattached\r\n', 'the command before, by Ctrl-p')
+    s.send('\x10\x11')
+    s.expect_end(0)
+
+
 def main():
     session, kvmbox = sys.argv[1:]
     try:
-        {'shell': session_shell, 'killed': session_killed, 'escape': session_escape}[session](kvmbox)
+        {
+            'attach': session_attach,
+            'escape': session_escape,
+            'killed': session_killed,
+            'shell': session_shell,
+        }[session](kvmbox)
     except Failure as e:
         print(file=sys.stdout)
         print(e, file=sys.stderr)
