@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <json-c/json.h>
@@ -108,6 +109,12 @@ static void print_report_json(const struct lxc_report *report, const char *name,
 	struct json_object *root = json_object_new_object();
 	struct json_object *notes = json_object_new_array();
 
+	if (!root || !notes) {
+		json_object_put(root);
+		json_object_put(notes);
+		log_line("out of memory");
+		return;
+	}
 	json_object_object_add(root, "container", json_object_new_string(name));
 	json_object_object_add(root, "output", json_object_new_string(output));
 	json_object_object_add(
@@ -237,13 +244,14 @@ static int find_config(const struct arguments *args, char **path, struct error *
 	return 0;
 }
 
-static int add_warning(struct lxc_report *report, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static int add_warning(struct lxc_report *report,
+							     const char *fmt, ...)
 {
 	va_list ap;
 	int ret;
 
 	va_start(ap, fmt);
-	ret = lxc_report_add(report, LXC_UNSUPPORTED, NULL, 0, NULL, fmt, ap);
+	ret = lxc_report_add(report, LXC_UNSUPPORTED, NULL, fmt, ap);
 	va_end(ap);
 	return ret;
 }
@@ -272,16 +280,35 @@ static int make_config(const struct arguments *args, struct boot_config *cfg,
 	return ret;
 }
 
+/*
+ * Whether a file may be put at @output. One might appear until it is written, but most often it is
+ * there now. What is no file, /dev/null say, is not replaced even by force.
+ */
+static int check_output(const struct arguments *args, struct error *err)
+{
+	struct stat st;
+
+	if (strcmp(args->output, "-") == 0 || stat(args->output, &st) < 0)
+		return 0;
+	if (!args->force)
+		return exists(args->output, err);
+	if (!S_ISREG(st.st_mode))
+		return error_set(
+			err, EINVAL,
+			"%s is no regular file, and would be replaced by one; -o - writes to "
+			"standard output",
+			word_show(args->output).text);
+	return 0;
+}
+
 static int run_import(const struct arguments *args, struct boot_config *cfg,
 		      struct lxc_report *report, struct error *err)
 {
 	AUTO_FREE char *text = NULL;
-	bool to_file = strcmp(args->output, "-") != 0;
 	int ret = check_name(args->name, err);
 
-	/* The file might appear until it is written, but most often it is there now. */
-	if (ret == 0 && to_file && !args->force && access(args->output, F_OK) == 0)
-		ret = exists(args->output, err);
+	if (ret == 0)
+		ret = check_output(args, err);
 	if (ret == 0)
 		ret = make_config(args, cfg, report, &text, err);
 	if (ret == 0)
@@ -293,7 +320,7 @@ static int run_import(const struct arguments *args, struct boot_config *cfg,
 		return 0;
 	}
 	print_report(report);
-	if (to_file)
+	if (strcmp(args->output, "-") != 0)
 		log_line("%s is written; start it with kvmbox boot --config %s",
 			 word_show(args->output).text, word_show(args->output).text);
 	return 0;

@@ -33,8 +33,7 @@ int import_note(struct import *im, enum lxc_outcome outcome, const struct lxc_it
 	int ret;
 
 	va_start(ap, fmt);
-	ret = lxc_report_add(im->report, outcome, item ? item->file : NULL, item ? item->line : 0,
-			     item ? item->key : NULL, fmt, ap);
+	ret = lxc_report_add(im->report, outcome, item, fmt, ap);
 	va_end(ap);
 	if (ret == -E2BIG)
 		return error_set(im->err, E2BIG, "more than %d lines of the config need a word",
@@ -634,7 +633,7 @@ int lxc_import(struct boot_config *cfg, const char *name, const struct lxc_items
 	       const struct lxc_files *files, bool rootless, struct lxc_report *report,
 	       struct error *err)
 {
-	AUTO_FREE const struct lxc_item **undone = calloc(items->n + 1, sizeof(*undone));
+	AUTO_FREE const struct lxc_item **undone = calloc(items->n + 1, sizeof(struct lxc_item *));
 	struct import im = {
 		.cfg = cfg,
 		.name = name,

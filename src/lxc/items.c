@@ -280,6 +280,7 @@ static int add_item(struct reader *r, const struct reading *at, bool foreign, co
 	item = &items->items[items->n];
 	*item = (struct lxc_item){
 		.file = at->path,
+		.order = items->n,
 		.line = at->line,
 		.foreign = foreign,
 		.key = strdup(key),

@@ -35,6 +35,7 @@ extern const struct lxc_files lxc_host_files;
 
 struct lxc_item {
 	const char *file; /* of its struct lxc_items */
+	size_t order;     /* its place among all of them */
 	unsigned int line;
 	bool foreign; /* does not begin with "lxc.": LXC passes over it, whatever it is */
 	char *key;    /* what is before the '=', or all of a foreign line that has none */

@@ -176,7 +176,11 @@ int import_mount_entry(struct import *im, const struct lxc_item *item)
 int import_mount_fstab(struct import *im, const struct lxc_item *item)
 {
 	AUTO_FREE char *text = NULL;
-	struct lxc_item line_item = { .file = item->value, .key = item->key };
+	struct lxc_item line_item = {
+		.file = item->value,
+		.order = item->order,
+		.key = item->key,
+	};
 	size_t len = 0;
 	char *rest, *line, *end;
 	int ret = im->files->read(im->files->opaque, item->value, &text, &len);

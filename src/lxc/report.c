@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +17,11 @@ static bool is_same(const struct lxc_note *note, enum lxc_outcome outcome, const
 	       strcmp(note->text, text) == 0;
 }
 
-static int append(struct lxc_report *report, const struct lxc_note *note)
+/* Enter @note behind all that are of the same line or earlier ones. */
+static int insert(struct lxc_report *report, const struct lxc_note *note)
 {
+	size_t at = report->n;
+
 	if (report->n == LXC_NOTES_MAX)
 		return -E2BIG;
 	if (report->n % 64 == 0) {
@@ -28,24 +32,28 @@ static int append(struct lxc_report *report, const struct lxc_note *note)
 			return -ENOMEM;
 		report->notes = grown;
 	}
-	report->notes[report->n++] = *note;
+	while (at > 0 && report->notes[at - 1].order > note->order)
+		at--;
+	memmove(&report->notes[at + 1], &report->notes[at], (report->n - at) * sizeof(*note));
+	report->notes[at] = *note;
+	report->n++;
 	return 0;
 }
 
-int lxc_report_add(struct lxc_report *report, enum lxc_outcome outcome, const char *file,
-		   unsigned int line, const char *key, const char *fmt, va_list ap)
+int lxc_report_add(struct lxc_report *report, enum lxc_outcome outcome, const struct lxc_item *item,
+		   const char *fmt, va_list ap)
 {
-	struct lxc_note note = { .outcome = outcome, .line = line, .count = 1 };
+	struct lxc_note note = { .outcome = outcome, .count = 1, .order = SIZE_MAX };
 	AUTO_FREE char *text = NULL;
-	AUTO_FREE char *own_file = file ? strdup(file) : NULL;
-	AUTO_FREE char *own_key = key ? strdup(key) : NULL;
+	AUTO_FREE char *file = item ? strdup(item->file) : NULL;
+	AUTO_FREE char *key = item ? strdup(item->key) : NULL;
 	int ret;
 
 	if (vasprintf(&text, fmt, ap) < 0) {
 		text = NULL;
 		return -ENOMEM;
 	}
-	if ((file && !own_file) || (key && !own_key))
+	if (item && (!file || !key))
 		return -ENOMEM;
 	for (size_t i = 0; i < report->n; i++) {
 		if (is_same(&report->notes[i], outcome, key, text)) {
@@ -53,13 +61,17 @@ int lxc_report_add(struct lxc_report *report, enum lxc_outcome outcome, const ch
 			return 0;
 		}
 	}
-	note.file = own_file;
-	note.key = own_key;
+	note.file = file;
+	note.key = key;
 	note.text = text;
-	ret = append(report, &note);
+	if (item) {
+		note.line = item->line;
+		note.order = item->order;
+	}
+	ret = insert(report, &note);
 	if (ret == 0) {
-		steal_ptr(own_file);
-		steal_ptr(own_key);
+		steal_ptr(file);
+		steal_ptr(key);
 		steal_ptr(text);
 	}
 	return ret;

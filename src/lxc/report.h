@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include "lxc/items.h"
+
 #define LXC_NOTES_MAX 8192
 
 /* What the keys of a container's config became, for people and for programs. */
@@ -20,21 +22,24 @@ struct lxc_note {
 	char *file;        /* NULL: of the container as a whole */
 	unsigned int line; /* of the first where @count are alike */
 	unsigned int count;
+	size_t order;
 	char *key; /* or NULL */
 	char *text;
 };
 
+/* In the order of the lines; notes of the container as a whole come last. */
 struct lxc_report {
 	struct lxc_note *notes;
 	size_t n;
 };
 
 /*
- * Add a note, or count it in where another line of the same @key has the very same text. @file and
- * @key may be NULL. Returns 0, -ENOMEM, or -E2BIG when there are LXC_NOTES_MAX.
+ * Add a note of @item, or of the container as a whole where that is NULL; or count it in where
+ * another line of the same key has the very same text. Returns 0, -ENOMEM, or -E2BIG when there are
+ * LXC_NOTES_MAX.
  */
-int lxc_report_add(struct lxc_report *report, enum lxc_outcome outcome, const char *file,
-		   unsigned int line, const char *key, const char *fmt, va_list ap);
+int lxc_report_add(struct lxc_report *report, enum lxc_outcome outcome, const struct lxc_item *item,
+		   const char *fmt, va_list ap) __attribute__((format(printf, 4, 0)));
 
 /* How many notes have @outcome. */
 size_t lxc_report_count(const struct lxc_report *report, enum lxc_outcome outcome);

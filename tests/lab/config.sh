@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2016,SC2034,SC2154  # guests expand their own; lib.sh and run share variables
 #
-# --config: our keys, Firecracker's keys, and flags over them.
+# --config: our keys, Firecracker's keys, and flags over them; and what kvmbox lxc import makes.
 
 case_file_and_flags() {
 	make_tree tree
@@ -87,4 +87,25 @@ case_firecracker() {
 	expect_stderr ''
 	fsck_clean root.ext4
 	[[ $(debugfs -R 'cat /written' root.ext4 2>/dev/null) == written ]] || fail "the guest's write is not in the image"
+}
+
+# What kvmbox lxc import makes of a container is booted as it is, and the guest has what it says.
+case_lxc_container() {
+	mkdir -p lxc/web
+	make_tree lxc/web/rootfs
+	cat >lxc/web/config <<-END
+		lxc.rootfs.path = dir:$PWD/lxc/web/rootfs
+		lxc.uts.name = "from-lxc"
+		lxc.init.cmd = /bin/sh -c "cat /proc/sys/kernel/hostname /proc/sys/net/ipv4/ip_forward; echo \$A \$PWD; grep -c ^processor /proc/cpuinfo; cat /proc/sys/net/ipv4/ping_group_range"
+		lxc.init.cwd = /tmp
+		lxc.environment = A=b c
+		lxc.cgroup2.cpu.max = 150000 100000
+		lxc.cgroup2.memory.max = 64M
+		lxc.sysctl.net.ipv4.ip_forward = 1
+		lxc.sysctl.net.ipv4.ping_group_range = 7 9
+	END
+	"$kvmbox" lxc import web -P lxc 2>report || fail "$(<report)"
+	boot --config web.json
+	expect_status 0
+	expect_stdout $'from-lxc\n1\nb c /tmp\n2\n7\t9\n'
 }

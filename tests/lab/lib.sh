@@ -136,17 +136,17 @@ await() {
 	done
 }
 
-# await_line REGEX [FILE]: waits until a line of the output of the guest matches; fails at once when
-# the guest of boot_async is gone.
+# await_line REGEX [FILE [SECONDS]]: waits until a line of the output of the guest matches, up to 90
+# seconds if nothing else is said; fails at once when the guest of boot_async is gone.
 await_line() {
-	local file=${2:-$out} begin=$SECONDS
+	local file=${2:-$out} seconds=${3:-90} begin=$SECONDS
 	until grep -Eqe "$1" "$file"; do
 		if ! kill -0 "$pid" 2>/dev/null; then
 			grep -Eqe "$1" "$file" && return
 			finish
 			fail "the guest ended before a line matched $1"
 		fi
-		((SECONDS - begin < 90)) || fail "waited 90 s in vain for a line that matches $1"
+		((SECONDS - begin < seconds)) || fail "waited $seconds s in vain for a line that matches $1"
 		sleep 0.1
 	done
 }

@@ -69,8 +69,12 @@ run 125 lxc import web -P lxc -o gone/web.json
 said 'cannot write gone/web.json: No such file or directory'
 mkdir taken.json
 run 125 lxc import web -P lxc -o taken.json --force
-said 'cannot write taken.json: Is a directory'
+said 'taken.json is no regular file'
 rmdir taken.json
+mkfifo taken.json
+run 125 lxc import web -P lxc -o taken.json --force
+[[ -p taken.json ]] || fail "the fifo was replaced"
+rm taken.json
 [[ -z $(find . -name '*.json*') ]] || fail "left behind: $(find . -name '*.json*')"
 
 # The command line.

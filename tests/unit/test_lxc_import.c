@@ -84,6 +84,19 @@ static void expect_cpus(const char *text, unsigned int cpus)
 	cr_expect_eq(cfg.cpus, cpus, "%s: %u", text, cfg.cpus);
 }
 
+/* The report follows the config, and ends with what is of the container as a whole. */
+static void expect_ordered(void)
+{
+	bool general = false;
+
+	for (size_t i = 0; i < report.n; i++) {
+		cr_expect(!general || !report.notes[i].key);
+		general |= !report.notes[i].key;
+		if (i > 0 && report.notes[i].key)
+			cr_expect_leq(report.notes[i - 1].order, report.notes[i].order);
+	}
+}
+
 /* As lxc-create makes one, with all that Debian's common.conf has in it. */
 Test(lxc_import, debian_container)
 {
@@ -124,6 +137,7 @@ Test(lxc_import, debian_container)
 	expect_note(7, LXC_MEANINGLESS, "/sys/fs/fuse/connections is the host's kernel's");
 	expect_note(3, LXC_UNSUPPORTED, "not on lxcbr0");
 	expect_note(0, LXC_UNSUPPORTED, "a system's init");
+	expect_ordered();
 	/* Lines that are alike are told of once. */
 	for (size_t i = 0; i < report.n; i++) {
 		if (report.notes[i].key &&
