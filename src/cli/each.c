@@ -2,8 +2,10 @@
 #include "cli/each.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/show.h"
@@ -11,27 +13,68 @@
 
 #define LOOK_US 20000 /* between two looks at a VM that is about to end */
 
-int each_vm(const struct args *a, each_fn *fn, void *ctx, bool print)
+struct each {
+	struct state s;
+	int ret; /* of what was done for it last */
+};
+
+static void each_do(struct each *e, each_fn *fn, void *ctx)
 {
+	struct error err;
+
+	e->ret = fn(&e->s, ctx, &err);
+	if (e->ret < 0)
+		log_line("%s", err.text);
+}
+
+static void each_open(struct each *e, const char *name)
+{
+	struct error err;
+
+	e->ret = state_read(&e->s, name, &err);
+	if (e->ret < 0)
+		log_line("%s", err.text);
+}
+
+int each_vm(const struct args *a, each_fn *first, each_fn *then, void *ctx, bool print)
+{
+	size_t n = (size_t)(a->argc - optind);
+	AUTO_FREE struct each *all = calloc(n, sizeof(*all));
+	char **names = a->argv + optind;
 	int status = 0;
 
-	for (int i = optind; i < a->argc; i++) {
-		struct error err;
-		struct state s;
-		int ret = state_read(&s, a->argv[i], &err);
-
-		if (ret == 0) {
-			ret = fn(&s, ctx, &err);
-			state_deinit(&s);
-		}
-		if (ret < 0) {
-			log_line("%s", err.text);
-			status = CLI_EXIT_FAILED;
-		} else if (print) {
-			puts(a->argv[i]);
+	if (!all) {
+		log_line("out of memory");
+		return CLI_EXIT_FAILED;
+	}
+	for (size_t i = 0; i < n; i++) {
+		each_open(&all[i], names[i]);
+		if (all[i].ret == 0) {
+			each_do(&all[i], first, ctx);
+			if (all[i].ret < 0)
+				state_deinit(&all[i].s);
 		}
 	}
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].ret == 0) {
+			if (then)
+				each_do(&all[i], then, ctx);
+			state_deinit(&all[i].s);
+		}
+		if (all[i].ret < 0)
+			status = CLI_EXIT_FAILED;
+		else if (print)
+			puts(names[i]);
+	}
 	return status;
+}
+
+int each_await_end(struct state *s, void *ctx, struct error *err)
+{
+	(void)ctx;
+	(void)err;
+	await_end(s);
+	return 0;
 }
 
 static int status_in(struct json_object *o)

@@ -50,7 +50,7 @@ int cmd_inspect(int argc, char **argv)
 		log_line("out of memory");
 		return CLI_EXIT_FAILED;
 	}
-	int status = each_vm(&a, inspect_one, array, false);
+	int status = each_vm(&a, inspect_one, NULL, array, false);
 
 	puts(json_object_to_json_string_ext(array, JSON_C_TO_STRING_PRETTY |
 							   JSON_C_TO_STRING_NOSLASHESCAPE));

@@ -30,14 +30,8 @@ static int kill_one(struct state *s, void *ctx, struct error *err)
 	int ret = client_request(s, "POST", "/kill", body, CLIENT_SOON, NULL, err);
 
 	json_object_put(body);
-	if (signal)
-		return ret;
 	/* It may be gone before it can answer. */
-	if (ret == -ECONNRESET)
-		ret = 0;
-	if (ret == 0)
-		await_end(s);
-	return ret;
+	return !signal && ret == -ECONNRESET ? 0 : ret;
 }
 
 int cmd_kill(int argc, char **argv)
@@ -61,5 +55,5 @@ int cmd_kill(int argc, char **argv)
 	}
 	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
 		return CLI_EXIT_FAILED;
-	return each_vm(&a, kill_one, signal, true);
+	return each_vm(&a, kill_one, signal ? NULL : each_await_end, signal, true);
 }

@@ -53,7 +53,7 @@ static int change(int argc, char **argv, const char *help, char *state)
 		return 0;
 	if (id != ARGS_END || !args_words(&a, 1, argc, "the name of a VM is missing"))
 		return CLI_EXIT_FAILED;
-	return each_vm(&a, change_one, state, true);
+	return each_vm(&a, change_one, NULL, state, true);
 }
 
 int cmd_pause(int argc, char **argv)

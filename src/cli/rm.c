@@ -17,19 +17,27 @@ static const char help[] =
 	"\n"
 	"More: man kvmbox-rm\n";
 
-static int rm_one(struct state *s, void *ctx, struct error *err)
+static int end_one(struct state *s, void *ctx, struct error *err)
 {
 	const bool *force = ctx;
-	int ret;
 
-	if (*force && s->alive) {
-		ret = client_request(s, "POST", "/kill", NULL, CLIENT_SOON, NULL, err);
-		if (ret < 0 && ret != -ECONNRESET && ret != -ENOTCONN)
-			return ret;
+	if (!*force || !s->alive)
+		return 0;
+	int ret = client_request(s, "POST", "/kill", NULL, CLIENT_SOON, NULL, err);
+
+	/* One that ended just now is what was asked for. */
+	return ret == -ECONNRESET || ret == -ENOTCONN ? 0 : ret;
+}
+
+static int remove_one(struct state *s, void *ctx, struct error *err)
+{
+	const bool *force = ctx;
+
+	if (*force)
 		await_end(s);
-	}
-	/* With force, it may have removed itself. */
-	ret = state_remove(s->name, err);
+	int ret = state_remove(s->name, err);
+
+	/* With --force, it may have removed itself. */
 	return *force && ret == -ENOENT ? 0 : ret;
 }
 
@@ -54,5 +62,5 @@ int cmd_rm(int argc, char **argv)
 	}
 	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
 		return CLI_EXIT_FAILED;
-	return each_vm(&a, rm_one, &force, true);
+	return each_vm(&a, end_one, remove_one, &force, true);
 }

@@ -52,7 +52,7 @@ struct shown show_status(const struct state *s, double now)
 {
 	const char *status = state_status(s);
 	double started = number(s, "started"), finished = number(s, "finished");
-	struct shown word, shown;
+	struct shown word = { "" }, shown;
 
 	text_keep(word.text, 32, status, strlen(status));
 	if (strcmp(status, "running") == 0 && started > 0)
@@ -73,7 +73,7 @@ static struct shown join(struct json_object *array, const char *between, size_t 
 	size_t n =
 		json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
 	char whole[sizeof(((struct shown *)0)->text)] = "";
-	struct shown shown;
+	struct shown shown = { "" };
 	size_t len = 0;
 
 	for (size_t i = 0; i < n && len < sizeof(whole) - 1; i++)

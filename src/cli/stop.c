@@ -20,7 +20,7 @@ static const char help[] =
 	"\n"
 	"More: man kvmbox-stop\n";
 
-static int ask_one(struct state *s, void *ctx, struct error *err)
+static int stop_one(struct state *s, void *ctx, struct error *err)
 {
 	const long *timeout = ctx;
 	struct json_object *body;
@@ -34,15 +34,6 @@ static int ask_one(struct state *s, void *ctx, struct error *err)
 	json_object_put(body);
 	/* One that ended just now is what was asked for. */
 	return ret == -ENOTCONN || ret == -ECONNRESET ? 0 : ret;
-}
-
-static int stop_one(struct state *s, void *ctx, struct error *err)
-{
-	int ret = ask_one(s, ctx, err);
-
-	if (ret == 0)
-		await_end(s);
-	return ret;
 }
 
 int cmd_stop(int argc, char **argv)
@@ -65,5 +56,5 @@ int cmd_stop(int argc, char **argv)
 	}
 	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
 		return CLI_EXIT_FAILED;
-	return each_vm(&a, stop_one, &timeout, true);
+	return each_vm(&a, stop_one, each_await_end, &timeout, true);
 }

@@ -45,5 +45,5 @@ int cmd_wait(int argc, char **argv)
 		return 0;
 	if (id != ARGS_END || !args_words(&a, 1, argc, "the name of a VM is missing"))
 		return CLI_EXIT_FAILED;
-	return each_vm(&a, wait_one, NULL, false);
+	return each_vm(&a, wait_one, NULL, NULL, false);
 }

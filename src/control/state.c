@@ -58,6 +58,12 @@ static int find_root(state_path root, struct error *err)
 	if (len < 0 || (size_t)len >= sizeof(state_path) - 64)
 		return error_set(err, ENAMETOOLONG,
 				 "the path of the directory for what is known of VMs is too long");
+	if (root[0] != '/')
+		return error_set(
+			err, EINVAL,
+			"the directory for what is known of VMs is \"%s\"; an absolute path "
+			"is needed",
+			word_show(root).text);
 	return 0;
 }
 
@@ -65,16 +71,16 @@ static int find_root(state_path root, struct error *err)
 static int make_root(const char *root, struct error *err)
 {
 	mode_t mode = geteuid() == 0 ? 0711 : 0700;
+	const char *end = root;
 	state_path part;
 
-	for (const char *end = root + 1; *end; end++) {
-		end += strcspn(end, "/");
-		snprintf(part, sizeof(part), "%.*s", (int)(end - root), root);
+	while (end) {
+		end = strchr(end + 1, '/');
+		snprintf(part, sizeof(part), "%.*s",
+			 (int)(end ? (size_t)(end - root) : strlen(root)), root);
 		if (mkdir(part, mode) < 0 && errno != EEXIST)
 			return error_set(err, errno, "cannot make the directory %s: %s",
 					 word_show(part).text, strerror(errno));
-		if (!*end)
-			break;
 	}
 	return 0;
 }

@@ -337,6 +337,10 @@ Test(session, connection_lost)
 Test(session, hostile_frames)
 {
 	struct kvmbox_exit e = { .kind = KVMBOX_EXIT_EXITED, .value = 5 };
+	static const uint8_t exits[] = {
+		KVMBOX_FRAME_EXIT, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, /* and another */
+		KVMBOX_FRAME_EXIT, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0,
+	};
 	struct kvmbox_frame long_one = { .type = KVMBOX_FRAME_DATA, .len = KVMBOX_FRAME_MAX + 1 };
 
 	start();
@@ -358,8 +362,7 @@ Test(session, hostile_frames)
 	cr_assert_str_eq((char *)got, "yes");
 	cr_assert(is_quiet(out));
 	cr_assert(is_quiet(err));
-	give_exit(KVMBOX_EXIT_EXITED, 5);
-	give_exit(KVMBOX_EXIT_EXITED, 6);
+	cr_assert_eq(send(agent, exits, sizeof(exits), MSG_NOSIGNAL), (ssize_t)sizeof(exits));
 	cr_assert_eq(status(), 5);
 
 	start();

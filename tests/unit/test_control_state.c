@@ -355,6 +355,15 @@ Test(state, crowd, .timeout = 100)
 	cr_assert_eq(entries(), 0);
 }
 
+Test(state, relative_root)
+{
+	struct state_dir dir;
+
+	setenv("KVMBOX_STATE", "here", 1);
+	cr_assert_eq(state_create(&dir, "web", &err), -EINVAL);
+	cr_assert(strstr(err.text, "an absolute path"), "%s", err.text);
+}
+
 /* Other users than root have it below XDG_RUNTIME_DIR. */
 Test(state, not_root)
 {
