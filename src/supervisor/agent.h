@@ -38,6 +38,9 @@ void agent_shutdown(struct agent *a);
 
 void agent_close(struct agent *a);
 
+/* Bytes of the well-formed, printable UTF-8 character that @text begins with, or 0. */
+size_t agent_character(const uint8_t *text, size_t left);
+
 /*
  * The guest's words, @len bytes of @text, as a string in @out: cut to fit, and without what could
  * steer the terminal that they may be shown on.
