@@ -503,9 +503,19 @@ static void client_read(struct http_server *s, struct client *c)
 		refuse(s, c);
 }
 
+/* Whether it waits for nothing but itself: a request, or an answer that it does not read. */
+static bool is_silent(const struct client *c)
+{
+	char byte;
+
+	return c->phase == PHASE_CLOSING ||
+	       (c->phase == PHASE_READING &&
+		(c->out_len || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0));
+}
+
 /*
- * A free slot, if need be that of the client that has been silent for longest and waits for nothing
- * but itself: a request, or an answer that it does not read. NULL: all wait for us.
+ * A free slot, if need be that of the client that has been silent for longest. NULL: all wait for
+ * us.
  */
 static struct client *find_slot(struct http_server *s)
 {
@@ -514,8 +524,7 @@ static struct client *find_slot(struct http_server *s)
 	for (struct client *c = s->clients; c < s->clients + HTTP_CLIENTS; c++) {
 		if (c->fd < 0)
 			return c;
-		if ((c->phase == PHASE_READING || c->phase == PHASE_CLOSING) &&
-		    (!silent || c->heard < silent->heard))
+		if ((!silent || c->heard < silent->heard) && is_silent(c))
 			silent = c;
 	}
 	if (silent)
