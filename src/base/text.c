@@ -4,8 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Bytes of the well-formed, printable UTF-8 character that @text begins with, or 0. */
-static size_t character(const uint8_t *text, size_t left)
+size_t text_character(const uint8_t *text, size_t left)
 {
 	/* Less would be another form of a shorter one, or a C1 control character. */
 	static const uint32_t least[] = { 0, 0, 0xa0, 0x800, 0x10000 };
@@ -33,7 +32,7 @@ void text_keep(char *out, size_t size, const void *bytes, size_t len)
 	size_t n = 0, i = 0;
 
 	while (i < len) {
-		size_t good = character(text + i, len - i);
+		size_t good = text_character(text + i, len - i);
 		size_t take = good ? good : 1;
 
 		if (n + take >= size)

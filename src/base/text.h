@@ -4,6 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes of the well-formed, printable UTF-8 character that the @left bytes at @text begin with, or
+ * 0. */
+size_t text_character(const uint8_t *text, size_t left);
+
 /*
  * Write the @len foreign bytes at @bytes to @out, of @size bytes, as a string that cannot steer a
  * terminal: well-formed, printable UTF-8 stays, control characters become spaces and all else

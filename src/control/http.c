@@ -4,8 +4,8 @@
  * or waits for its answer, and an output that is sent as the socket takes it. While a request waits
  * for its answer nothing more is read, so that a client has one at a time, whatever it sends.
  *
- * A slot is known outside by a number with a generation in it: an answer that comes after the
- * client has gone finds nobody.
+ * A slot is known outside by a number with a generation in it, which each request changes: an
+ * answer that comes after the client has gone, or a second one, finds nobody.
  */
 #include "control/http.h"
 
@@ -19,11 +19,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/accept.h"
 #include "base/cleanup.h"
 
 #define TARGET_MAX  1024 /* bytes of a request's path with its query */
 #define UPGRADE_MAX 64
-#define LISTEN_SLOT UINT32_MAX
+#define LISTENER    UINT64_MAX /* beside the clients' numbers */
 
 enum phase {
 	PHASE_READING,   /* a request */
@@ -56,36 +57,60 @@ struct client {
 
 	char *out;
 	size_t out_off, out_len, out_room;
+	uint64_t heard; /* when it last sent or took something, as the server counts */
 };
 
 struct http_server {
-	int listen_fd;
+	struct acceptor acceptor;
 	int epoll_fd;
 	http_handler *handler;
 	void *ctx;
 	bool full; /* no slot is free, and nobody is accepted */
+	uint64_t now;
 	struct client clients[HTTP_CLIENTS];
 };
+
+static uint64_t client_id(const struct http_server *s, const struct client *c)
+{
+	return (uint64_t)c->generation << 32 | (uint64_t)(c - s->clients);
+}
+
+/* The client that has this number now, or NULL. */
+static struct client *client_find(struct http_server *s, uint64_t id)
+{
+	struct client *c = &s->clients[(uint32_t)id % HTTP_CLIENTS];
+
+	return c->fd >= 0 && client_id(s, c) == id ? c : NULL;
+}
 
 /* ---- what is sent ---- */
 
 static void watch(struct http_server *s, struct client *c)
 {
-	uint32_t index = (uint32_t)(c - s->clients);
-	struct epoll_event ev = { .data.u32 = index };
+	struct epoll_event ev = { .data.u64 = client_id(s, c) };
 
-	if (c->phase == PHASE_READING)
-		ev.events |= EPOLLIN;
+	/* Who does not read answers gets no more of them. */
 	if (c->out_len)
-		ev.events |= EPOLLOUT;
+		ev.events = EPOLLOUT;
+	else if (c->phase == PHASE_READING)
+		ev.events = EPOLLIN;
 	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
 static void watch_listener(struct http_server *s)
 {
-	struct epoll_event ev = { .events = s->full ? 0 : EPOLLIN, .data.u32 = LISTEN_SLOT };
+	struct epoll_event ev = { .events = s->full ? 0 : EPOLLIN, .data.u64 = LISTENER };
 
-	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->listen_fd, &ev);
+	epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, s->acceptor.fd, &ev);
+}
+
+/* There may be a slot for the next one now. */
+static void accept_again(struct http_server *s)
+{
+	if (!s->full)
+		return;
+	s->full = false;
+	watch_listener(s);
 }
 
 /* Forget the client; its socket, if it is still open, is the caller's. */
@@ -94,10 +119,7 @@ static void client_free(struct http_server *s, struct client *c)
 	free(c->out);
 	free(c->body);
 	*c = (struct client){ .fd = -1, .generation = c->generation + 1 };
-	if (s->full) {
-		s->full = false;
-		watch_listener(s);
-	}
+	accept_again(s);
 }
 
 static void client_close(struct http_server *s, struct client *c)
@@ -108,12 +130,13 @@ static void client_close(struct http_server *s, struct client *c)
 
 static bool out_add(struct client *c, const void *data, size_t len)
 {
-	if (c->out_off + c->out_len + len > c->out_room) {
+	/* Not for every piece, lest a client that reads slowly have much moved for each. */
+	if (c->out_off && c->out_off >= c->out_len) {
 		memmove(c->out, c->out + c->out_off, c->out_len);
 		c->out_off = 0;
 	}
-	if (c->out_len + len > c->out_room) {
-		size_t room = c->out_len + len + 1024;
+	if (c->out_off + c->out_len + len > c->out_room) {
+		size_t need = c->out_off + c->out_len + len, room = need + need / 4;
 		char *out = realloc(c->out, room);
 
 		if (!out)
@@ -143,10 +166,16 @@ static bool flush(struct http_server *s, struct client *c)
 		}
 		c->out_off += (size_t)n;
 		c->out_len -= (size_t)n;
+		c->heard = ++s->now;
 	}
 	if (!c->out_len && c->phase == PHASE_CLOSING) {
 		client_close(s, c);
 		return false;
+	}
+	if (!c->out_len) {
+		free(c->out);
+		c->out = NULL;
+		c->out_off = c->out_room = 0;
 	}
 	watch(s, c);
 	return true;
@@ -159,9 +188,11 @@ static void answered(struct http_server *s, struct client *c)
 	c->body = NULL;
 	c->body_len = c->target_len = c->upgrade_len = c->name_len = 0;
 	c->complete = false;
+	c->generation++;
 	c->phase = c->keep_alive ? PHASE_READING : PHASE_CLOSING;
 	if (c->keep_alive)
 		http_parser_pause(&c->parser, 0);
+	accept_again(s);
 	flush(s, c);
 }
 
@@ -200,15 +231,21 @@ static bool out_head(struct client *c, unsigned int status, const char *fields)
 /* The client that waits for the answer to @id. NULL: it is gone. */
 static struct client *find(struct http_server *s, uint64_t id, enum phase phase)
 {
-	struct client *c = &s->clients[(uint32_t)id % HTTP_CLIENTS];
+	struct client *c = client_find(s, id);
 
-	return c->fd >= 0 && c->generation == id >> 32 && c->phase == phase ? c : NULL;
+	return c && c->phase == phase ? c : NULL;
+}
+
+bool http_is_waiting(struct http_server *s, uint64_t id)
+{
+	return client_find(s, id);
 }
 
 void http_reply(struct http_server *s, uint64_t id, unsigned int status, struct json_object *body)
 {
 	struct client *c = find(s, id, PHASE_ANSWERING);
-	char fields[96] = "";
+	const char *none = status == 204 ? "" : "Content-Length: 0\r\n";
+	char fields[96];
 
 	if (c) {
 		size_t len = 0;
@@ -220,7 +257,7 @@ void http_reply(struct http_server *s, uint64_t id, unsigned int status, struct 
 			snprintf(fields, sizeof(fields),
 				 "Content-Type: application/json\r\nContent-Length: %zu\r\n",
 				 len + 1);
-		if (out_head(c, status, fields) &&
+		if (out_head(c, status, body ? fields : none) &&
 		    (!body || (out_add(c, text, len) && out_add(c, "\n", 1))))
 			answered(s, c);
 		else
@@ -402,11 +439,6 @@ static const struct http_parser_settings settings = {
 	.on_message_complete = on_complete,
 };
 
-static uint64_t client_id(const struct http_server *s, const struct client *c)
-{
-	return (uint64_t)c->generation << 32 | (uint64_t)(c - s->clients);
-}
-
 static void handle_request(struct http_server *s, struct client *c)
 {
 	char *query;
@@ -461,6 +493,7 @@ static void client_read(struct http_server *s, struct client *c)
 		client_close(s, c);
 		return;
 	}
+	c->heard = ++s->now;
 	size_t used = http_parser_execute(&c->parser, &settings, buf, (size_t)n);
 	enum http_errno err = HTTP_PARSER_ERRNO(&c->parser);
 
@@ -470,28 +503,55 @@ static void client_read(struct http_server *s, struct client *c)
 		refuse(s, c);
 }
 
+/* Whether it waits for nothing but itself: a request, or an answer that it does not read. */
+static bool is_silent(const struct client *c)
+{
+	char byte;
+
+	return c->phase == PHASE_CLOSING ||
+	       (c->phase == PHASE_READING &&
+		(c->out_len || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0));
+}
+
+/*
+ * A free slot, if need be that of the client that has been silent for longest. NULL: all wait for
+ * us.
+ */
+static struct client *find_slot(struct http_server *s)
+{
+	struct client *silent = NULL;
+
+	for (struct client *c = s->clients; c < s->clients + HTTP_CLIENTS; c++) {
+		if (c->fd < 0)
+			return c;
+		if ((!silent || c->heard < silent->heard) && is_silent(c))
+			silent = c;
+	}
+	if (silent)
+		client_close(s, silent);
+	return silent;
+}
+
 static void accept_client(struct http_server *s)
 {
-	struct client *c = s->clients;
+	struct client *c = find_slot(s);
 
-	while (c < s->clients + HTTP_CLIENTS && c->fd >= 0)
-		c++;
-	if (c == s->clients + HTTP_CLIENTS) {
+	if (!c) {
 		s->full = true;
 		watch_listener(s);
 		return;
 	}
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = acceptor_take(&s->acceptor);
 
 	if (fd < 0)
 		return;
-	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = (uint32_t)(c - s->clients) };
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = client_id(s, c) };
 
 	if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
 		close(fd);
 		return;
 	}
-	*c = (struct client){ .fd = fd, .generation = c->generation };
+	*c = (struct client){ .fd = fd, .generation = c->generation, .heard = ++s->now };
 	http_parser_init(&c->parser, HTTP_REQUEST);
 	c->parser.data = c;
 }
@@ -502,15 +562,13 @@ void http_server_run(struct http_server *s)
 	int n = epoll_wait(s->epoll_fd, events, 16, 0);
 
 	for (int i = 0; i < n; i++) {
-		uint32_t index = events[i].data.u32;
-
-		if (index == LISTEN_SLOT) {
+		if (events[i].data.u64 == LISTENER) {
 			accept_client(s);
 			continue;
 		}
-		struct client *c = &s->clients[index];
+		struct client *c = client_find(s, events[i].data.u64);
 
-		if (c->fd < 0)
+		if (!c)
 			continue;
 		if (events[i].events & (EPOLLHUP | EPOLLERR))
 			client_close(s, c);
@@ -527,7 +585,7 @@ int http_server_fd(const struct http_server *s)
 
 int http_server_new(int listen_fd, http_handler *handler, void *ctx, struct http_server **out)
 {
-	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = LISTEN_SLOT };
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = LISTENER };
 	AUTO_CLOSE int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	struct http_server *s;
 
@@ -536,7 +594,7 @@ int http_server_new(int listen_fd, http_handler *handler, void *ctx, struct http
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return -ENOMEM;
-	s->listen_fd = listen_fd;
+	acceptor_init(&s->acceptor, listen_fd);
 	s->epoll_fd = steal_fd(&epoll_fd);
 	s->handler = handler;
 	s->ctx = ctx;
@@ -554,6 +612,6 @@ void http_server_free(struct http_server *s)
 		if (s->clients[i].fd >= 0 && flush(s, &s->clients[i]))
 			client_close(s, &s->clients[i]);
 	close(s->epoll_fd);
-	close(s->listen_fd);
+	acceptor_deinit(&s->acceptor);
 	free(s);
 }

@@ -14,7 +14,7 @@
 struct http_server;
 
 #define HTTP_BODY_MAX   65536      /* bytes of a request's body; more is answered with 413 */
-#define HTTP_CLIENTS    64         /* at once; others wait */
+#define HTTP_CLIENTS    64         /* at once; more wait, or take the place of one that is idle */
 #define HTTP_STREAM_MAX (4u << 20) /* bytes of a stream that wait for the client to read them */
 
 /* A request; all of it is borrowed for the time of the call. */
@@ -46,6 +46,9 @@ void http_server_free(struct http_server *s);
 /* The descriptor to be polled for POLLIN, and what is to be done then. */
 int http_server_fd(const struct http_server *s);
 void http_server_run(struct http_server *s);
+
+/* Whether the client of request @id is there yet, and not answered. */
+bool http_is_waiting(struct http_server *s, uint64_t id);
 
 /* Answer with @status and @body, which may be NULL (no content) and is taken. */
 void http_reply(struct http_server *s, uint64_t id, unsigned int status, struct json_object *body);

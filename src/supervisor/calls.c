@@ -2,7 +2,6 @@
 #include "supervisor/calls.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,10 +10,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/text.h"
 #include "base/log.h"
-#include "supervisor/agent.h"
+#include "base/text.h"
 
+#define EXECS_MAX         12 /* of the calls, so that there is always one for the guest's health */
 #define CALLS_MAX         16
 #define HEALTH_TIMEOUT_NS 2000000000ull
 #define TICK_NS           250000000
@@ -83,7 +82,7 @@ static void call_failed(struct calls *c, unsigned int i, const char *fault)
 static bool text_add(struct text *t, const void *data, size_t len)
 {
 	if (t->len + len > t->room) {
-		size_t room = t->len + len + 4096;
+		size_t room = t->len + len + 4096 + t->len / 2;
 		char *buf = realloc(t->buf, room);
 
 		if (!buf)
@@ -114,9 +113,26 @@ static void add_output(struct call *call, const uint8_t *data, size_t len)
 		call->truncated = true;
 }
 
+/* JSON is UTF-8, and what the guest wrote may be anything. */
 static struct json_object *text_json(const struct text *t)
 {
-	return json_object_new_string_len(t->len ? t->buf : "", (int)t->len);
+	static const char instead[] = "\xef\xbf\xbd";
+	struct text clean = { 0 };
+	struct json_object *json;
+	size_t n;
+
+	for (size_t i = 0; i < t->len; i += n) {
+		const uint8_t *at = (const uint8_t *)t->buf + i;
+		bool space = *at == '\n' || *at == '\t' || *at == '\r';
+		size_t good = space ? 1 : text_character(at, t->len - i);
+
+		n = good ? good : 1;
+		if (!text_add(&clean, good ? t->buf + i : instead, good ? good : 3))
+			break;
+	}
+	json = json_object_new_string_len(clean.len ? clean.buf : "", (int)clean.len);
+	free(clean.buf);
+	return json;
 }
 
 static void exec_ended(struct calls *c, unsigned int i, const struct kvmbox_exit *e)
@@ -236,45 +252,53 @@ int calls_fd(const struct calls *c)
 	return c->epoll_fd;
 }
 
-/* A call whose first bytes are @data, which fit into a socket's buffer. Returns its slot, or -1. */
-static int call_begin(struct calls *c, uint64_t id, const void *data, size_t len)
+/* A slot of those from @first up to @end, if need be one that nobody waits for. @end: none. */
+static unsigned int find_slot(struct calls *c, unsigned int first, unsigned int end)
 {
-	struct epoll_event ev = { .events = EPOLLIN };
-	unsigned int i = 0;
+	for (unsigned int i = first; i < end; i++)
+		if (c->calls[i] && !c->ops->wanted(c->ctx, c->calls[i]->id))
+			call_free(c, i);
+	while (first < end && c->calls[first])
+		first++;
+	return first;
+}
+
+/*
+ * A call in slot @i, whose first bytes are @data, which fit into a socket's buffer. Returns the
+ * call, or NULL.
+ */
+static struct call *call_begin(struct calls *c, unsigned int i, uint64_t id, const void *data,
+			       size_t len)
+{
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = i };
+	AUTO_FREE struct call *call = calloc(1, sizeof(*call));
 	int pair[2];
 
-	while (i < CALLS_MAX && c->calls[i])
-		i++;
-	if (i == CALLS_MAX)
-		return -1;
-	AUTO_FREE struct call *call = calloc(1, sizeof(*call));
-
 	if (!call || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
-		return -1;
-	ev.data.u32 = i;
-	bool sent = send(pair[0], data, len, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)len;
+		return NULL;
+	AUTO_CLOSE int ours = pair[0], theirs = pair[1];
 
-	if (c->ops->dial(c->ctx, pair[1]) || !sent ||
-	    epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, pair[0], &ev)) {
-		close(pair[0]);
-		return -1;
-	}
+	if (send(ours, data, len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)len ||
+	    epoll_ctl(c->epoll_fd, EPOLL_CTL_ADD, ours, &ev) ||
+	    c->ops->dial(c->ctx, steal_fd(&theirs)))
+		return NULL;
 	call->id = id;
-	call->fd = pair[0];
-	c->calls[i] = steal_ptr(call);
-	return (int)i;
+	call->fd = steal_fd(&ours);
+	c->calls[i] = call;
+	return steal_ptr(call);
 }
 
 void calls_health(struct calls *c, uint64_t id)
 {
 	struct kvmbox_frame frame = { .type = KVMBOX_FRAME_HEALTH };
-	int i = call_begin(c, id, &frame, sizeof(frame));
+	unsigned int i = find_slot(c, EXECS_MAX, CALLS_MAX);
+	struct call *call = i < CALLS_MAX ? call_begin(c, i, id, &frame, sizeof(frame)) : NULL;
 
-	if (i < 0) {
+	if (!call) {
 		c->ops->health(c->ctx, id, NULL);
 		return;
 	}
-	c->calls[i]->deadline_ns = clock_now_ns() + HEALTH_TIMEOUT_NS;
+	call->deadline_ns = clock_now_ns() + HEALTH_TIMEOUT_NS;
 	if (!c->ntimed++)
 		timer_set(c, true);
 }
@@ -294,19 +318,33 @@ static const char *add_strings(struct text *t, struct json_object *list, uint32_
 
 		if (!json_object_is_type(s, json_type_string))
 			return "argv and env are arrays of strings";
-		if (!text_add(t, json_object_get_string(s),
-			      (size_t)json_object_get_string_len(s) + 1))
+		const char *string = json_object_get_string(s);
+		size_t len = (size_t)json_object_get_string_len(s);
+
+		if (strlen(string) != len)
+			return "argv and env cannot have a NUL in them";
+		if (!text_add(t, string, len + 1))
 			return "out of memory";
 		++*count;
 	}
 	return NULL;
 }
 
-static const char *optional_string(struct json_object *request, const char *key)
+/* What is wrong with the request; NULL: nothing, and *@s is the string or "". */
+static const char *optional_string(struct json_object *request, const char *key, const char **s,
+				   size_t *len)
 {
 	struct json_object *value = json_object_object_get(request, key);
 
-	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
+	*s = "";
+	*len = 0;
+	if (!value)
+		return NULL;
+	if (!json_object_is_type(value, json_type_string))
+		return "workdir and stdin are strings";
+	*s = json_object_get_string(value);
+	*len = (size_t)json_object_get_string_len(value);
+	return NULL;
 }
 
 static const char *exec_frames(struct text *t, struct json_object *request)
@@ -320,28 +358,33 @@ static const char *exec_frames(struct text *t, struct json_object *request)
 		struct kvmbox_data data;
 	} data = { .frame = { .type = KVMBOX_FRAME_DATA, .len = sizeof(struct kvmbox_data) },
 		   .data.stream = KVMBOX_STREAM_IN };
-	const char *workdir = optional_string(request, "workdir");
-	const char *input = optional_string(request, "stdin");
-	const char *fault;
+	const char *workdir, *input, *fault;
+	size_t workdir_len, input_len;
 
 	if (!text_add(t, &head, sizeof(head)))
 		return "out of memory";
-	fault = add_strings(t, json_object_object_get(request, "argv"), &head.exec.argc);
+	fault = optional_string(request, "workdir", &workdir, &workdir_len);
+	if (!fault)
+		fault = optional_string(request, "stdin", &input, &input_len);
+	if (!fault)
+		fault = add_strings(t, json_object_object_get(request, "argv"), &head.exec.argc);
 	if (!fault && !head.exec.argc)
 		fault = "argv is missing: an array of strings, the command first";
 	if (!fault)
 		fault = add_strings(t, json_object_object_get(request, "env"), &head.exec.envc);
 	if (fault)
 		return fault;
-	if (!text_add(t, workdir, strlen(workdir) + 1))
+	if (strlen(workdir) != workdir_len)
+		return "workdir cannot have a NUL in it";
+	if (!text_add(t, workdir, workdir_len + 1))
 		return "out of memory";
 	head.frame.len = (uint32_t)(t->len - sizeof(head.frame));
-	if (head.frame.len > KVMBOX_FRAME_MAX || strlen(input) > KVMBOX_STDIN_WINDOW)
+	if (head.frame.len > KVMBOX_FRAME_MAX || input_len > KVMBOX_STDIN_WINDOW)
 		return "the request is too long: 64 KiB of arguments and 64 KiB of standard input "
 		       "are the most";
 	memcpy(t->buf, &head, sizeof(head));
 	/* A frame of any length is a good one, but its head counts against the longest. */
-	for (size_t left = strlen(input), n; left; input += n, left -= n) {
+	for (size_t left = input_len, n; left; input += n, left -= n) {
 		n = left < 32768 ? left : 32768;
 		data.frame.len = (uint32_t)(sizeof(data.data) + n);
 		if (!text_add(t, &data, sizeof(data)) || !text_add(t, input, n))
@@ -355,11 +398,16 @@ void calls_exec(struct calls *c, uint64_t id, struct json_object *request)
 {
 	struct text t = { 0 };
 	const char *fault = exec_frames(&t, request);
-	int i = fault ? -1 : call_begin(c, id, t.buf, t.len);
+	unsigned int i = fault ? 0 : find_slot(c, 0, EXECS_MAX);
+	struct call *call = NULL;
 
+	if (!fault && i == EXECS_MAX)
+		fault = "too many commands run at the same time";
+	if (!fault)
+		call = call_begin(c, i, id, t.buf, t.len);
 	free(t.buf);
-	if (i >= 0)
-		c->calls[i]->exec = true;
+	if (call)
+		call->exec = true;
 	else
 		c->ops->exec(c->ctx, id, NULL,
 			     fault ? fault : "the guest's agent cannot be reached");

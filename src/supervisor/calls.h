@@ -2,6 +2,7 @@
 #pragma once
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kvmbox/agent.h"
@@ -15,6 +16,8 @@ struct calls;
 struct calls_ops {
 	/* Connect @fd, which is taken, to the agent in the guest. Returns 0 or negative errno. */
 	int (*dial)(void *ctx, int fd);
+	/* Whether there is anybody yet to be given the answer to @id. */
+	bool (*wanted)(void *ctx, uint64_t id);
 	/* The answer to calls_health(); NULL: there was none. */
 	void (*health)(void *ctx, uint64_t id, const struct kvmbox_health *health);
 	/* The answer to calls_exec(), which is taken; or NULL and a sentence. */
@@ -37,7 +40,8 @@ void calls_health(struct calls *c, uint64_t id);
 /*
  * Run a command to its end: @request is {"argv": [...], "env": [...], "workdir": ..., "stdin":
  * ...}, all but the first optional; the answer is {"exit_status", "stdout", "stderr"}, and
- * "truncated" where either is longer than CALLS_OUTPUT_MAX.
+ * "truncated" where either is longer than CALLS_OUTPUT_MAX. What is not printable UTF-8 in the
+ * output, line ends and tabs aside, is U+FFFD in the answer.
  */
 #define CALLS_OUTPUT_MAX (1u << 20)
 void calls_exec(struct calls *c, uint64_t id, struct json_object *request);

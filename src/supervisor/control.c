@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/set.h"
 #include "config/words.h"
 #include "control/http.h"
@@ -51,20 +52,17 @@ struct control {
 	int epoll_fd;
 	bool paused;
 	struct waiter waiters[WAITERS_MAX];
-	unsigned int next_waiter; /* to be forgotten when there are more: its client is gone */
 };
 
 /* ---- who waits ---- */
 
 static struct waiter *waiter_add(struct control *c, enum wait wait, uint64_t id)
 {
-	struct waiter *w = NULL;
+	struct waiter *w = c->waiters;
 
-	for (unsigned int i = 0; i < WAITERS_MAX && !w; i++)
-		if (c->waiters[i].wait == WAIT_NOTHING)
-			w = &c->waiters[i];
-	if (!w)
-		w = &c->waiters[c->next_waiter++ % WAITERS_MAX];
+	/* Those whose clients have gone make room, and there are no more clients than waiters. */
+	while (w->wait != WAIT_NOTHING && http_is_waiting(c->http, w->id))
+		w++;
 	*w = (struct waiter){ .wait = wait, .id = id };
 	return w;
 }
@@ -77,27 +75,31 @@ static struct waiter *waiter_find(struct control *c, enum wait wait, uint64_t id
 	return NULL;
 }
 
-/* Tell all that wait for it that it is done. */
-static void waiters_answer(struct control *c, enum wait wait)
+/* Tell all that wait for it that it is done; with @fault, that it will not be. */
+static void waiters_answer(struct control *c, enum wait wait, const char *fault)
 {
 	for (unsigned int i = 0; i < WAITERS_MAX; i++) {
 		if (c->waiters[i].wait != wait)
 			continue;
 		c->waiters[i].wait = WAIT_NOTHING;
-		http_reply(c->http, c->waiters[i].id, 204, NULL);
+		if (fault)
+			http_fault(c->http, c->waiters[i].id, 503, "%s", fault);
+		else
+			http_reply(c->http, c->waiters[i].id, 204, NULL);
 	}
 }
 
 void control_paused(struct control *c)
 {
 	c->paused = true;
-	waiters_answer(c, WAIT_PAUSE);
+	waiters_answer(c, WAIT_PAUSE, NULL);
 }
 
 void control_resumed(struct control *c)
 {
 	c->paused = false;
-	waiters_answer(c, WAIT_RESUME);
+	waiters_answer(c, WAIT_RESUME, NULL);
+	waiters_answer(c, WAIT_PAUSE, "the VM was resumed before it had paused");
 }
 
 void control_logged(struct control *c, enum control_log log, const void *data, size_t len)
@@ -112,7 +114,7 @@ void control_logged(struct control *c, enum control_log log, const void *data, s
 
 /* ---- requests in parts ---- */
 
-/* The value of @name in the query, into @value; false where it is not there or too long. */
+/* The value of @name in the query, into @value, as much of it as fits; false: it is not there. */
 static bool query_value(const char *query, const char *name, char *value, size_t size)
 {
 	size_t len = strlen(name);
@@ -120,7 +122,7 @@ static bool query_value(const char *query, const char *name, char *value, size_t
 	for (const char *p = query; *p; p += strcspn(p, "&"), p += *p == '&') {
 		size_t n = strcspn(p, "&");
 
-		if (strncmp(p, name, len) != 0 || p[len] != '=' || n - len - 1 >= size)
+		if (strncmp(p, name, len) != 0 || p[len] != '=')
 			continue;
 		snprintf(value, size, "%.*s", (int)(n - len - 1), p + len + 1);
 		return true;
@@ -128,11 +130,30 @@ static bool query_value(const char *query, const char *name, char *value, size_t
 	return false;
 }
 
+/* All of @text as one JSON value; NULL: it is not that. */
+static struct json_object *parse_json(const char *text, size_t len)
+{
+	struct json_tokener *tok = json_tokener_new();
+	struct json_object *value;
+
+	if (!tok)
+		return NULL;
+	json_tokener_set_flags(tok, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+	/* With its NUL, which ends a value that could go on, and where strict parsing stops. */
+	value = json_tokener_parse_ex(tok, text, (int)len + 1);
+	if (json_tokener_get_error(tok) != json_tokener_success || strlen(text) != len) {
+		json_object_put(value);
+		value = NULL;
+	}
+	json_tokener_free(tok);
+	return value;
+}
+
 /* The object in the body; an empty body is an empty object. NULL: it was answered. */
 static struct json_object *body_object(struct control *c, const struct http_request *req)
 {
 	struct json_object *body =
-		req->body_len ? json_tokener_parse(req->body) : json_object_new_object();
+		req->body_len ? parse_json(req->body, req->body_len) : json_object_new_object();
 
 	if (json_object_is_type(body, json_type_object))
 		return body;
@@ -150,10 +171,14 @@ static const char *string_member(struct json_object *o, const char *key)
 }
 
 /* By name, with or without SIG, or number. 0: there is none like this. */
-static int signal_number(const char *name)
+static int signal_number(struct json_object *value)
 {
+	const char *name = json_object_get_string(value);
 	int64_t n;
 
+	if (!json_object_is_type(value, json_type_string) &&
+	    !json_object_is_type(value, json_type_int))
+		return 0;
 	if (!parse_integer(name, &n))
 		return n >= 1 && n < NSIG ? (int)n : 0;
 	if (strncasecmp(name, "SIG", 3) == 0)
@@ -246,12 +271,16 @@ static void post_stop(struct control *c, const struct http_request *req)
 	struct json_object *body = body_object(c, req);
 	struct json_object *timeout;
 	double ms = GRACE_MS;
+	bool good = true;
 
 	if (!body)
 		return;
-	if (json_object_object_get_ex(body, "timeout_s", &timeout))
+	if (json_object_object_get_ex(body, "timeout_s", &timeout)) {
+		good = json_object_is_type(timeout, json_type_int) ||
+		       json_object_is_type(timeout, json_type_double);
 		ms = json_object_get_double(timeout) * 1000;
-	if (ms >= 0 && ms <= GRACE_MS_MAX) {
+	}
+	if (good && ms >= 0 && ms <= GRACE_MS_MAX) {
 		c->ops->stop(c->ctx, (uint64_t)ms);
 		http_reply(c->http, req->id, 204, NULL);
 	} else {
@@ -264,16 +293,19 @@ static void post_stop(struct control *c, const struct http_request *req)
 static void post_kill(struct control *c, const struct http_request *req)
 {
 	struct json_object *body = body_object(c, req);
+	struct json_object *value;
 	int signo = 0;
 
 	if (!body)
 		return;
-	const char *name = string_member(body, "signal");
+	bool given = json_object_object_get_ex(body, "signal", &value);
 
-	if (name)
-		signo = signal_number(name);
-	if (name && !signo)
-		http_fault(c->http, req->id, 400, "there is no signal %s", word_show(name).text);
+	if (given)
+		signo = signal_number(value);
+	if (given && !signo)
+		http_fault(c->http, req->id, 400, "there is no signal %s",
+			   word_show(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN))
+				   .text);
 	else if (c->ops->kill(c->ctx, signo))
 		http_fault(c->http, req->id, 503, "the workload does not run yet, or any more");
 	else
@@ -409,6 +441,7 @@ static void handle_request(void *ctx, const struct http_request *req)
 {
 	struct control *c = ctx;
 	bool known = false;
+	char path[256];
 
 	for (size_t i = 0; i < sizeof(resources) / sizeof(resources[0]); i++) {
 		const struct resource *r = &resources[i];
@@ -423,9 +456,11 @@ static void handle_request(void *ctx, const struct http_request *req)
 	}
 	if (known)
 		http_fault(c->http, req->id, 405, "%s does not go with %s", req->method, req->path);
-	else
-		http_fault(c->http, req->id, 404, "there is no resource %s",
-			   word_show(req->path).text);
+	if (known)
+		return;
+	/* It may be any bytes, and the answer is JSON. */
+	text_keep(path, sizeof(path), req->path, strlen(req->path));
+	http_fault(c->http, req->id, 404, "there is no resource %s", path);
 }
 
 /* ---- what the agent answers ---- */
@@ -486,7 +521,14 @@ static int calls_dial(void *ctx, int fd)
 	return c->ops->dial(c->ctx, fd);
 }
 
-static const struct calls_ops calls_ops = { calls_dial, health_came, exec_ended };
+static bool calls_wanted(void *ctx, uint64_t id)
+{
+	struct control *c = ctx;
+
+	return http_is_waiting(c->http, id);
+}
+
+static const struct calls_ops calls_ops = { calls_dial, calls_wanted, health_came, exec_ended };
 
 void control_stats(struct control *c, uint64_t id, const struct vm_stats *stats)
 {

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/accept.h"
 #include "base/cleanup.h"
 #include "config/words.h"
 #include "kvmbox/agent.h"
@@ -28,7 +29,7 @@ struct caller {
 };
 
 struct door {
-	int fd;
+	struct acceptor acceptor;
 	struct sockaddr_un address;
 	const char *guest; /* what it leads to, as FORWARD has it; NULL: vsock.sock */
 };
@@ -94,7 +95,10 @@ static int door_open(struct doors *d, const char *path, const char *guest, struc
 		unlink(address.sun_path);
 		return ret;
 	}
-	d->doors[d->ndoors++] = (struct door){ steal_fd(&fd), address, guest };
+	struct door *door = &d->doors[d->ndoors++];
+
+	*door = (struct door){ .address = address, .guest = guest };
+	acceptor_init(&door->acceptor, steal_fd(&fd));
 	return 0;
 }
 
@@ -128,7 +132,7 @@ void doors_free(struct doors *d)
 	if (!d)
 		return;
 	for (unsigned int i = 0; i < d->ndoors; i++) {
-		close(d->doors[i].fd);
+		acceptor_deinit(&d->doors[i].acceptor);
 		unlink(d->doors[i].address.sun_path);
 	}
 	for (unsigned int i = 0; i < d->ncallers; i++)
@@ -166,9 +170,9 @@ static void caller_add(struct doors *d, int fd)
 	d->callers[d->ncallers++] = (struct caller){ .fd = fd };
 }
 
-static void door_answer(struct doors *d, const struct door *door)
+static void door_answer(struct doors *d, struct door *door)
 {
-	int fd = accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = acceptor_take(&door->acceptor);
 
 	if (fd < 0)
 		return;

@@ -40,9 +40,16 @@ static void rotate(struct logfile *log)
 	char older[64];
 
 	older_name(log, older, sizeof(older));
-	logfile_close(log);
 	renameat(log->dir_fd, log->name, log->dir_fd, older);
-	log->fd = create(log);
+	int fd = create(log);
+
+	if (fd >= 0) {
+		close(log->fd);
+		log->fd = fd;
+	} else if (ftruncate(log->fd, 0)) {
+		/* Neither a new file nor this one again (for want of descriptors, say). */
+		logfile_close(log);
+	}
 	log->size = 0;
 }
 

@@ -20,6 +20,7 @@ enum { STREAMS = 3 };
 struct client {
 	int fd; /* -1: the slot is free */
 	uint32_t events;
+	bool silent;  /* it has closed its half, and may still listen */
 	bool closing; /* once what is left is sent */
 
 	/* from it: a frame as far as it has come, and input that the workload has not taken */
@@ -42,8 +43,8 @@ struct output {
 	bool begun[STREAMS];
 	bool terminal;
 	bool input_closed;
-	bool abandoned;
 	uint32_t input_events;
+	unsigned int next_input;             /* whose turn it is to type */
 	struct client *clients[CLIENTS_MAX]; /* NULL: free */
 };
 
@@ -111,8 +112,8 @@ static bool client_flush(struct client *c)
 static void client_watch(const struct output *o, unsigned int i)
 {
 	struct client *c = o->clients[i];
-	uint32_t events =
-		(c->closing ? 0u : (uint32_t)EPOLLIN) | (c->out_len ? (uint32_t)EPOLLOUT : 0u);
+	uint32_t events = (c->closing || c->silent ? 0u : (uint32_t)EPOLLIN) |
+			  (c->out_len ? (uint32_t)EPOLLOUT : 0u);
 	struct epoll_event ev = { .events = events, .data.u32 = STREAMS + i };
 
 	if (events != c->events)
@@ -226,9 +227,14 @@ static void input_move(struct output *o)
 
 	if (!o->begun[KVMBOX_STREAM_IN] && !o->input_closed)
 		return; /* it is still to come */
-	for (unsigned int i = 0; i < CLIENTS_MAX && !waiting; i++)
+	/* Who has had its turn is the last the next time, however much it types. */
+	for (unsigned int n = 0; n < CLIENTS_MAX && !waiting; n++) {
+		unsigned int i = o->next_input;
+
+		o->next_input = (i + 1) % CLIENTS_MAX;
 		if (o->clients[i])
 			waiting = !input_take(o, i);
+	}
 	if (o->streams[KVMBOX_STREAM_IN] >= 0)
 		stream_watch(o, KVMBOX_STREAM_IN,
 			     (o->terminal ? (uint32_t)EPOLLIN : 0u) |
@@ -246,9 +252,11 @@ static bool input_add(struct client *c, const uint8_t *data, size_t len)
 	}
 	if (c->input_end || len > sizeof(c->input) - c->input_len)
 		return false;
-	memmove(c->input, c->input + c->input_off, c->input_len);
-	c->input_off = 0;
-	memcpy(c->input + c->input_len, data, len);
+	if (c->input_off + c->input_len + len > sizeof(c->input)) {
+		memmove(c->input, c->input + c->input_off, c->input_len);
+		c->input_off = 0;
+	}
+	memcpy(c->input + c->input_off + c->input_len, data, len);
 	c->input_len += len;
 	return true;
 }
@@ -271,13 +279,16 @@ static bool handle_frame(struct output *o, struct client *c, uint16_t type, cons
 		if (len < sizeof(sig))
 			return true;
 		memcpy(&sig, data, sizeof(sig));
-		o->ops->signal(o->ctx, (int)sig.signo);
+		if (sig.signo >= 1 && sig.signo <= 64)
+			o->ops->signal(o->ctx, (int)sig.signo);
 		return true;
 	case KVMBOX_FRAME_WINSIZE:
 		if (len < sizeof(size))
 			return true;
 		memcpy(&size, data, sizeof(size));
-		o->ops->winsize(o->ctx, size.rows, size.cols);
+		if (size.rows >= 1 && size.rows <= UINT16_MAX && size.cols >= 1 &&
+		    size.cols <= UINT16_MAX)
+			o->ops->winsize(o->ctx, size.rows, size.cols);
 		return true;
 	default:
 		return true;
@@ -293,8 +304,10 @@ static bool client_read(struct output *o, struct client *c)
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return true;
-	if (n <= 0)
+	if (n < 0)
 		return false;
+	if (n == 0)
+		c->silent = true;
 	c->frame_len += (size_t)n;
 	while (c->frame_len - pos >= sizeof(struct kvmbox_frame)) {
 		struct kvmbox_frame frame;
@@ -319,12 +332,14 @@ static void client_event(struct output *o, unsigned int i, uint32_t events)
 
 	if (!c)
 		return;
-	if (events & (EPOLLHUP | EPOLLERR) ||
-	    (events & EPOLLIN && !c->closing && !client_read(o, c))) {
+	/* What one that has gone had still said counts. */
+	bool good = c->closing || c->silent || !(events & EPOLLIN) || client_read(o, c);
+
+	if (!good ||
+	    (events & (EPOLLHUP | EPOLLERR) && (c->closing || c->silent || !(events & EPOLLIN))))
 		client_free(o, i);
-		return;
-	}
-	client_settle(o, i);
+	else
+		client_settle(o, i);
 }
 
 /* ---- the rest ---- */
@@ -355,7 +370,9 @@ void output_stream(struct output *o, enum kvmbox_stream which, int fd, bool term
 	uint32_t wanted = which != KVMBOX_STREAM_IN || terminal ? EPOLLIN : 0;
 	struct epoll_event ev = { .events = wanted, .data.u32 = which };
 
-	if (o->begun[which] || (which == KVMBOX_STREAM_IN && o->input_closed && !terminal)) {
+	if (o->begun[which] || (which == KVMBOX_STREAM_IN && o->input_closed && !terminal) ||
+	    (which != KVMBOX_STREAM_IN && terminal) ||
+	    epoll_ctl(o->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
 		close(fd);
 		return;
 	}
@@ -364,7 +381,6 @@ void output_stream(struct output *o, enum kvmbox_stream which, int fd, bool term
 	o->terminal |= terminal;
 	if (which == KVMBOX_STREAM_IN)
 		o->input_events = wanted;
-	epoll_ctl(o->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 	input_move(o);
 }
 
@@ -376,40 +392,58 @@ void output_close_input(struct output *o)
 		stream_close(o, KVMBOX_STREAM_IN);
 }
 
-int output_attach(struct output *o, int fd)
+/* CLIENTS_MAX: there is none. */
+static unsigned int free_slot(const struct output *o)
 {
-	struct epoll_event ev = { .events = EPOLLIN };
 	unsigned int i = 0;
 
 	while (i < CLIENTS_MAX && o->clients[i])
 		i++;
-	struct client *c = i < CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	return i;
+}
 
-	if (!c) {
+bool output_is_full(const struct output *o)
+{
+	return free_slot(o) == CLIENTS_MAX;
+}
+
+int output_attach(struct output *o, int fd)
+{
+	unsigned int i = free_slot(o);
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = STREAMS + i };
+	struct client *c = i < CLIENTS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	int ret = c ? 0 : i < CLIENTS_MAX ? -ENOMEM : -ENOSPC;
+
+	if (!ret && epoll_ctl(o->epoll_fd, EPOLL_CTL_ADD, fd, &ev))
+		ret = -errno;
+	if (ret) {
+		free(c);
 		close(fd);
-		return i < CLIENTS_MAX ? -ENOMEM : -ENOSPC;
+		return ret;
 	}
 	c->fd = fd;
 	c->events = EPOLLIN;
-	ev.data.u32 = STREAMS + i;
 	o->clients[i] = c;
-	epoll_ctl(o->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 	return 0;
+}
+
+bool output_sent(const struct output *o)
+{
+	for (unsigned int i = 0; i < CLIENTS_MAX; i++)
+		if (o->clients[i] && o->clients[i]->out_len)
+			return false;
+	return true;
 }
 
 bool output_ended(const struct output *o)
 {
 	if (o->terminal)
 		return o->streams[KVMBOX_STREAM_IN] < 0;
-	for (int i = KVMBOX_STREAM_OUT; i <= KVMBOX_STREAM_ERR; i++)
-		if (o->streams[i] >= 0 || (!o->begun[i] && !o->abandoned))
-			return false;
-	return true;
+	return o->streams[KVMBOX_STREAM_OUT] < 0 && o->streams[KVMBOX_STREAM_ERR] < 0;
 }
 
 void output_abandon(struct output *o)
 {
-	o->abandoned = true;
 	for (enum kvmbox_stream i = KVMBOX_STREAM_IN; i <= KVMBOX_STREAM_ERR; i++) {
 		while (o->streams[i] >= 0 && stream_read(o, i))
 			;

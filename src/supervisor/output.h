@@ -12,9 +12,9 @@
  * whoever is attached, and what those type goes to its standard input. Somebody attached who does
  * not read is left behind; the workload waits for nobody.
  *
- * An attached client speaks as in an EXEC session of include/kvmbox/agent.h, after its EXEC: DATA
- * of standard input with its window, SIGNAL and WINSIZE; it is sent DATA, ROOM, and EXIT at the
- * end.
+ * An attached client, which may close its half, speaks as in an EXEC session of
+ * include/kvmbox/agent.h, after its EXEC: DATA of standard input with its window, SIGNAL and
+ * WINSIZE; it is sent DATA, ROOM, and EXIT at the end.
  */
 struct output;
 
@@ -28,7 +28,6 @@ struct output_ops {
 /* On success *@out is freed by output_free(). Returns 0 or negative errno. */
 int output_new(const struct output_ops *ops, void *ctx, struct output **out);
 
-/* Sends on what can be sent without waiting. */
 void output_free(struct output *o);
 
 /* To be polled for POLLIN, and what is to be done then. */
@@ -44,10 +43,20 @@ void output_stream(struct output *o, enum kvmbox_stream which, int fd, bool term
 /* Without a standard input: what is sent for it is dropped. */
 void output_close_input(struct output *o);
 
-/* Take a client, a non-blocking socket. Returns 0, or -ENOSPC or -ENOMEM, and @fd is closed. */
+/* Take a client, a non-blocking socket. Returns 0, or negative errno (-ENOSPC), and @fd is closed.
+ */
 int output_attach(struct output *o, int fd);
 
-/* Both streams of output have come and ended, or never will because the guest is gone. */
+/* Whether there is no room for another client. */
+bool output_is_full(const struct output *o);
+
+/* Whether all clients have been sent all that there was for them. */
+bool output_sent(const struct output *o);
+
+/*
+ * No stream of output is open: once the workload has ended, or the guest is gone, all of it was
+ * read. A guest that could not start the workload may not have opened any.
+ */
 bool output_ended(const struct output *o);
 
 /* The guest is gone: what streams there still are have ended with what they hold now. */

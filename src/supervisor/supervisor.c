@@ -43,6 +43,7 @@
 #define GRACE_SIGNAL_NS   (10ull * 1000000000) /* for the workload to act on a signal */
 #define LOG_READ          4096
 #define GRACE_SHUTDOWN_NS (5ull * 1000000000) /* for guest/init to end without it */
+#define LINGER_NS         (2ull * 1000000000) /* for who is attached to read what is left */
 #define TAIL_LINES        20
 
 enum stopping {
@@ -83,7 +84,8 @@ struct supervisor {
 	int log_pipe[2]; /* in the background: what kvmbox itself prints */
 	bool paused;
 
-	bool gone; /* the monitor has been reaped */
+	bool gone;     /* the monitor has been reaped */
+	bool lingered; /* and who is attached has had the time to read what was left */
 	int wait_status;
 	bool have_end; /* MESSAGE_ENDED has come */
 	struct message end;
@@ -119,6 +121,8 @@ static void stop_now(struct supervisor *s)
 	if (s->stopping == STOPPING_NOW)
 		return;
 	s->stopping = STOPPING_NOW;
+	if (s->gone)
+		return;
 	s->deadline_ns = clock_now_ns() + GRACE_SHUTDOWN_NS;
 	channel_send(s->launch.channel, &msg, -1);
 }
@@ -135,9 +139,20 @@ static void resume(struct supervisor *s)
 	control_resumed(s->control);
 }
 
+/* Only readers that stall keep us: whoever wants an end does not want to wait for them. */
+static void leave_readers(struct supervisor *s)
+{
+	s->out.ended = s->err.ended = true;
+	s->lingered = true;
+}
+
 /* Go one stage further than now. @signo is for the workload, should that be the stage. */
 static void stop_further(struct supervisor *s, int signo)
 {
+	if (s->gone) {
+		leave_readers(s);
+		return;
+	}
 	resume(s);
 	if (!workload_reachable(s)) {
 		stop_now(s);
@@ -169,12 +184,16 @@ static void check_clock(struct supervisor *s)
 	if (s->timeout_ns && now >= s->timeout_ns) {
 		s->timeout_ns = 0;
 		s->timed_out = !s->agent.exit_ns;
-		if (s->timed_out && s->stopping == NOT_STOPPING)
+		/* One that has said EXIT, and holds its streams open, has no more time than others.
+		 */
+		if (s->stopping == NOT_STOPPING)
 			stop_further(s, SIGTERM);
 	}
 	if (s->deadline_ns && now >= s->deadline_ns) {
 		s->deadline_ns = 0;
-		if (s->stopping == STOPPING_NOW)
+		if (s->gone)
+			s->lingered = true;
+		else if (s->stopping == STOPPING_NOW)
 			kill(s->launch.monitor, SIGKILL);
 		else
 			stop_further(s, SIGKILL);
@@ -213,12 +232,7 @@ static void handle_signal(struct supervisor *s)
 	}
 	if (!s->stop_signal)
 		s->stop_signal = (int)info.ssi_signo;
-	if (s->gone)
-		/* Only a reader that stalls keeps us: whoever signals does not want to wait for it.
-		 */
-		s->out.ended = s->err.ended = true;
-	else
-		stop_further(s, (int)info.ssi_signo);
+	stop_further(s, (int)info.ssi_signo);
 }
 
 /* One more stream of the guest's. Each of the known ports is taken once. */
@@ -259,7 +273,9 @@ static void handle_connect(struct supervisor *s, const struct message *msg)
 		take_stream(s, msg->value, pair[0]);
 		fd = pair[1];
 	}
-	channel_send(s->launch.channel, &answer, fd);
+	/* Without the socket where that cannot be sent: the guest is not to wait for ever. */
+	if (channel_send(s->launch.channel, &answer, fd) && fd >= 0)
+		channel_send(s->launch.channel, &answer, -1);
 }
 
 static void handle_channel(struct supervisor *s)
@@ -268,6 +284,8 @@ static void handle_channel(struct supervisor *s)
 	int fd;
 	int ret = channel_receive(s->launch.channel, &msg, &fd);
 
+	if (ret == -EAGAIN)
+		return;
 	if (ret <= 0) {
 		/* Its last word was said or will not be: pidfd tells the rest. */
 		close(s->launch.channel);
@@ -308,14 +326,18 @@ static void log_console(struct supervisor *s, const void *data, size_t len)
 	control_logged(s->control, CONTROL_LOG_CONSOLE, data, len);
 }
 
-/* In the background, what kvmbox would print goes the way of the guest's console. */
-static void handle_log_pipe(struct supervisor *s)
+/*
+ * In the background, what kvmbox would print goes the way of the guest's console. Returns whether
+ * there was any.
+ */
+static bool handle_log_pipe(struct supervisor *s)
 {
 	uint8_t buf[LOG_READ];
 	ssize_t n = read(s->log_pipe[0], buf, sizeof(buf));
 
 	if (n > 0)
 		log_console(s, buf, (size_t)n);
+	return n > 0;
 }
 
 /* The serial console of a guest with an agent: kept for the worst case. */
@@ -351,7 +373,7 @@ static void handle_monitor_gone(struct supervisor *s)
 	s->launch.monitor = -1;
 	if (s->output)
 		output_abandon(s->output);
-	s->deadline_ns = 0;
+	s->deadline_ns = clock_now_ns() + LINGER_NS;
 	s->timeout_ns = 0;
 }
 
@@ -382,7 +404,10 @@ static int ask_kill(void *ctx, int signo)
 
 	if (!signo) {
 		s->stop_signal = SIGKILL;
-		stop_now(s);
+		if (s->gone)
+			leave_readers(s);
+		else
+			stop_now(s);
 		return 0;
 	}
 	if (!workload_reachable(s))
@@ -441,7 +466,10 @@ static int ask_dial(void *ctx, int fd)
 static int ask_attach(void *ctx, int fd)
 {
 	struct supervisor *s = ctx;
-	int ret = !s->output ? -ENOTSUP : !workload_reachable(s) ? -ENOTCONN : 0;
+	int ret = !s->output                  ? -ENOTSUP
+		  : !workload_reachable(s)    ? -ENOTCONN
+		  : output_is_full(s->output) ? -ENOSPC
+					      : 0;
 
 	if (fd < 0)
 		return ret;
@@ -515,12 +543,27 @@ static bool all_written(const struct supervisor *s)
 static bool finished(const struct supervisor *s)
 {
 	return s->gone && s->launch.channel < 0 && all_written(s) &&
-	       (s->cfg->full_system || s->launch.console < 0);
+	       (s->cfg->full_system || s->launch.console < 0) &&
+	       (!s->output || s->lingered || output_sent(s->output));
+}
+
+/*
+ * Whether the channel takes all that a step may send: sending never waits, or a monitor that does
+ * not read would stop us with it. Where there is no room, nobody is listened to who would have us
+ * send more, but the monitor: it has only so many questions at a time (device/vsock.c), and goes on
+ * reading while it waits for an answer.
+ */
+static bool channel_has_room(const struct supervisor *s)
+{
+	struct pollfd p = { .fd = s->launch.channel, .events = POLLOUT };
+
+	return p.fd < 0 || (poll(&p, 1, 0) == 1 && p.revents & (POLLOUT | POLLHUP | POLLERR));
 }
 
 static void step(struct supervisor *s)
 {
 	bool console_is_ours = !s->cfg->full_system;
+	bool room = channel_has_room(s);
 	enum {
 		SIGNAL,
 		MONITOR,
@@ -540,12 +583,14 @@ static void step(struct supervisor *s)
 	struct pollfd p[NPOLL] = {
 		[SIGNAL] = { .fd = s->signal_fd, .events = POLLIN },
 		[MONITOR] = { .fd = s->gone ? -1 : s->launch.monitor_fd, .events = POLLIN },
-		[CHANNEL] = { .fd = s->launch.channel, .events = POLLIN },
+		[CHANNEL] = { .fd = s->launch.channel,
+			      .events = (short)(POLLIN | (room ? 0 : POLLOUT)) },
 		[AGENT] = { .fd = s->agent.fd, .events = POLLIN },
 		[CONSOLE] = { .fd = console_is_ours ? s->launch.console : -1, .events = POLLIN },
-		[LINKS] = { .fd = s->launch.nets.links.fd, .events = POLLIN },
-		[CONTROL] = { .fd = s->control ? control_fd(s->control) : -1, .events = POLLIN },
-		[DOORS] = { .fd = s->doors ? doors_fd(s->doors) : -1, .events = POLLIN },
+		[LINKS] = { .fd = room ? s->launch.nets.links.fd : -1, .events = POLLIN },
+		[CONTROL] = { .fd = room && s->control ? control_fd(s->control) : -1,
+			      .events = POLLIN },
+		[DOORS] = { .fd = room && s->doors ? doors_fd(s->doors) : -1, .events = POLLIN },
 		[OUTPUT] = { .fd = s->output ? output_fd(s->output) : -1, .events = POLLIN },
 		[LOG_PIPE] = { .fd = s->log_pipe[0], .events = POLLIN },
 	};
@@ -558,7 +603,7 @@ static void step(struct supervisor *s)
 
 	if (p[SIGNAL].revents)
 		handle_signal(s);
-	if (p[CHANNEL].revents)
+	if (p[CHANNEL].revents & ~POLLOUT)
 		handle_channel(s);
 	if (p[AGENT].revents && p[AGENT].fd == s->agent.fd)
 		agent_read(&s->agent);
@@ -796,6 +841,8 @@ static void close_services(struct supervisor *s)
 	bool remove = !s->cfg->detach || s->cfg->remove || s->ready_fd >= 0;
 	struct json_object *state;
 
+	while (s->log_pipe[0] >= 0 && handle_log_pipe(s))
+		;
 	doors_free(s->doors);
 	s->record.finished = record_now();
 	s->record.exit_status = s->report.status;
