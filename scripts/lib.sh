@@ -92,3 +92,8 @@ build_kvmbox() {
 	rm -f "$dir.log"
 	ninja -C "$dir" >&2
 }
+
+# build_docker_host DIR: has a configured build directory build the docker host as well, now and from now on.
+build_docker_host() {
+	meson configure "$1" -Ddocker_host=true >/dev/null && ninja -C "$1" >&2
+}

@@ -171,11 +171,26 @@ static struct json_object *workload(struct writer *w, const struct boot_config *
 	return o;
 }
 
+static struct json_object *forward(struct writer *w, const struct forward_config *f)
+{
+	struct json_object *o;
+	char *text;
+
+	if (asprintf(&text, "%s=%s", f->path, f->guest) < 0) {
+		w->failed = true;
+		return NULL;
+	}
+	o = json_object_new_string(text);
+	free(text);
+	return o;
+}
+
 static void add_lists(struct writer *w, struct json_object *root, const struct boot_config *cfg)
 {
 	struct json_object *drives = json_object_new_array();
 	struct json_object *nets = json_object_new_array();
 	struct json_object *ports = json_object_new_array();
+	struct json_object *forwards = json_object_new_array();
 
 	for (size_t i = 0; i < cfg->ndisks; i++)
 		append(w, drives, drive(w, &cfg->disks[i]));
@@ -183,6 +198,8 @@ static void add_lists(struct writer *w, struct json_object *root, const struct b
 		append(w, nets, interface(w, &cfg->nets[i]));
 	for (size_t i = 0; i < cfg->npublish; i++)
 		append(w, ports, json_object_new_string(publish_show(&cfg->publish[i]).text));
+	for (size_t i = 0; i < cfg->nforwards; i++)
+		append(w, forwards, forward(w, &cfg->forwards[i]));
 
 	struct {
 		const char *key;
@@ -192,6 +209,7 @@ static void add_lists(struct writer *w, struct json_object *root, const struct b
 		{ "drives", drives, cfg->ndisks },
 		{ "network-interfaces", nets, cfg->nnets },
 		{ "publish", ports, cfg->npublish },
+		{ "forward", forwards, cfg->nforwards },
 	};
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {

@@ -13,6 +13,11 @@ need_docker_host() {
 	[[ -f $kernel && -f $image ]] || skip "the docker host is not built (meson configure -Ddocker_host=true)"
 }
 
+case_config() {
+	need_docker_host
+	"$lab/../../guest/kernel/check-config" "$kernel.config" || fail "the container kernel lacks options"
+}
+
 # make_vsock FILE: a program that says whether it may have a vsock.
 make_vsock() {
 	cat >vsock.c <<-'END'

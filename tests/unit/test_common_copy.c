@@ -83,7 +83,8 @@ static int copy(struct sending *s, const char *dest, const char *expect, unsigne
 		frame_send(sock, -1, KVMBOX_FRAME_ERROR, why.text, strlen(why.text));
 	else
 		frame_send(sock, -1, KVMBOX_FRAME_END, NULL, 0);
-	shutdown(sock, SHUT_WR);
+	/* The sender may be waiting for room. */
+	shutdown(sock, SHUT_RDWR);
 	cr_assert_eq(pthread_join(thread, NULL), 0);
 	close(sock);
 	close(peer);

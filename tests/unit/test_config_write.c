@@ -111,6 +111,7 @@ static const char full[] =
 	"      \"gw\": [ \"192.0.2.1\", \"2001:db8::1\" ], \"dns\": [ \"192.0.2.53\" ] },"
 	"    { \"mode\": \"nat\", \"queues\": 4 }, { \"mode\": \"user\", \"mtu\": 9000 } ],"
 	"  \"publish\": [ \"8080:80\", \"127.0.0.1:53:5353/udp\", \"[::1]:2222:22\" ],"
+	"  \"forward\": [ \"d.sock=unix:/run/d.sock\", \"/run/x=tcp:[::1]:80\" ],"
 	"  \"workload\": { \"argv\": [ \"/bin/echo\", \"\", \"a b\" ],"
 	"                  \"env\": { \"A\": \"1\", \"B\": \"x=y\" }, \"workdir\": \"/srv\" } }";
 
@@ -135,6 +136,11 @@ Test(config_write, every_field_comes_back)
 	cr_assert_eq(again.nnets, 3);
 	for (size_t i = 0; i < 3; i++)
 		expect_same_net(&cfg.nets[i], &again.nets[i]);
+	cr_assert_eq(again.nforwards, 2);
+	for (size_t i = 0; i < again.nforwards; i++) {
+		cr_expect_str_eq(cfg.forwards[i].path, again.forwards[i].path);
+		cr_expect_str_eq(cfg.forwards[i].guest, again.forwards[i].guest);
+	}
 	cr_assert_eq(again.npublish, 3);
 	for (size_t i = 0; i < 3; i++)
 		cr_expect_str_eq(publish_show(&cfg.publish[i]).text,

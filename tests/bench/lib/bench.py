@@ -229,11 +229,12 @@ def can_direct(file):
 
 
 @contextlib.contextmanager
-def prepared(directory, build):
+def prepared(directory, build, kernel="micro"):
     """Everything that the monitors are given: the directory of the copies, and a Guest to be changed at will."""
+    kernel = f"vmlinux-{kernel}"
     with contextlib.ExitStack() as stack:
         fast = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm")))
-        for name, source in (("kvmbox", build / "kvmbox"), ("vmlinux-micro", build / "guest/vmlinux-micro")):
+        for name, source in (("kvmbox", build / "kvmbox"), (kernel, build / "guest" / kernel)):
             if not source.exists():
                 die(f"{source} is not there: build it with scripts/quickstart")
             # With the holes that it has.
@@ -242,7 +243,7 @@ def prepared(directory, build):
         shutil.copy(directory / "root.img", root.with_suffix(".new"))
         os.replace(root.with_suffix(".new"), root)
         stack.enter_context(tap())
-        yield fast, Guest(kernel=fast / "vmlinux-micro", disks=[root], direct=can_direct(root))
+        yield fast, Guest(kernel=fast / kernel, disks=[root], direct=can_direct(root))
 
 
 def fill_directory(directory):
