@@ -129,31 +129,6 @@ def session_shell(kvmbox):
     s.expect_end(9)
 
 
-def session_background(kvmbox):
-    """attach to a shell called t, leave it, come back, and end it; exec beside it."""
-    s = Session([kvmbox, 'attach', 't'], 33, 121)
-    s.send('\n')
-    s.expect(r'# ', 'the prompt')
-    s.run('here=still', r'# ', 'the next prompt')
-    s.run('stty size', r'\n33 121\r\n', 'the size')
-    s.send('\x10\x11')
-    s.expect_end(0)
-    s = Session([kvmbox, 'exec', '-it', 't', '/bin/sh'], 40, 100)
-    s.expect(r'# ', 'the prompt of another')
-    s.run('stty size', r'\n40 100\r\n', 'its size')
-    s.resize(41, 99)
-    s.run('sleep 1; stty size', r'\n41 99\r\n', 'its new size')
-    s.run('cat', r'cat\r\n', 'cat')
-    s.send('\x03')
-    s.run('echo "status"=$?', r'\nstatus=130\r\n', 'the end of cat by Ctrl-C')
-    s.send('exit 3\n')
-    s.expect_end(3)
-    s = Session([kvmbox, 'attach', 't'], 33, 121)
-    s.run('echo "it is" $here', r'\nit is still\r\n', 'what the shell remembers')
-    s.send('exit 5\n')
-    s.expect_end(5)
-
-
 def session_killed(kvmbox):
     """The monitor is killed."""
     s = start_shell(kvmbox, '--cpus', '2')
@@ -171,11 +146,35 @@ def session_escape(kvmbox):
     s.expect_end(137)
 
 
+def session_attach(kvmbox):
+    """The shell of the VM "a" in the background, and another one in it, by exec."""
+    s = Session([kvmbox, 'exec', '-it', 'a', 'sh'], 33, 121)
+    s.expect(r'# ', 'the prompt of exec')
+    if not s.is_raw():
+        raise Failure('the terminal is not in raw mode')
+    s.run('stty size', r'\n33 121\r\n', 'the first size')
+    s.resize(40, 100)
+    s.run('sleep 1; stty size', r'\n40 100\r\n', 'the new size')
+    s.send('sleep 1000\n')
+    time.sleep(1)
+    s.send('\x03')
+    s.run('echo "status"=$?', r'\nstatus=130\r\n', 'the end of the command by Ctrl-C')
+    s.send('exit 9\n')
+    s.expect_end(9)
+
+    s = Session([kvmbox, 'attach', 'a'], 33, 121)
+    s.run('echo "att"ached; stty size', r'\nattached\r\n33 121\r\n', 'the workload')
+    s.send('\x10\n')
+    s.expect(r'\nattached\r\n', 'the command before, by Ctrl-p')
+    s.send('\x10\x11')
+    s.expect_end(0)
+
+
 def main():
     session, kvmbox = sys.argv[1:]
     try:
         {
-            'background': session_background,
+            'attach': session_attach,
             'escape': session_escape,
             'killed': session_killed,
             'shell': session_shell,

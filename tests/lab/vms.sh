@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2016,SC2034,SC2154  # guests expand their own; lib.sh and run share variables
 #
-# The commands for VMs in the background, word for word: what they print, and their sentences.
+# VMs in the background, and the commands for them.
 
 # kv ARG...: runs kvmbox: $out and $err are its output, $status its exit status.
 kv() {
@@ -121,6 +121,24 @@ case_wait() {
 	expect_stdout $'9\n137\n'
 	kv ps -aq
 	expect_stdout $'a\n'
+}
+
+# Without a word: its supervisor is killed, and the monitor goes with it.
+case_died() {
+	local pid
+	begin a -- sh -c "$counter"
+	await 60 "its first words" has_logged a begun
+	pid=$("$kvmbox" inspect a | sed -n 's/.*"pid":\([0-9]*\).*/\1/p')
+	kill -KILL "$pid"
+	await 20 "its death" is_status a died
+	kv logs -n 1 a
+	expect_status 0
+	expect_line '^tick'
+	kv wait a
+	expect_status 125
+	expect_sentence 'ended without an exit status'
+	kv rm a
+	expect_status 0
 }
 
 case_exec() {
@@ -244,4 +262,11 @@ case_stats() {
 	kv stats nosuch
 	expect_status 125
 	expect_sentence 'there is no VM called'
+}
+
+case_terminal() {
+	[[ -x /usr/bin/python3 ]] || skip "/usr/bin/python3 is not installed"
+	begin a -i -t -- sh
+	/usr/bin/python3 -I "$lab/terminal.py" attach "$kvmbox" 2>"$dir/.why" || exit 1
+	is_status a running || fail "it does not run on"
 }
