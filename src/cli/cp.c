@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,14 +89,24 @@ static unsigned long long bytes_written(void)
 	return n;
 }
 
+/* A line every second, until the semaphore @ctx says that it is copied. */
 static void *show_progress(void *ctx)
 {
-	(void)ctx;
+	sem_t *copied = ctx;
+	struct timespec next;
+
+	clock_gettime(CLOCK_MONOTONIC, &next);
 	for (unsigned int s = 1;; s++) {
-		sleep(1);
+		next.tv_sec++;
+		int ret;
+
+		do
+			ret = sem_clockwait(copied, CLOCK_MONOTONIC, &next);
+		while (ret < 0 && errno == EINTR);
+		if (ret == 0)
+			return NULL;
 		fprintf(stderr, "\r\033[K%s, %u s", word_show_size(bytes_written()).text, s);
 	}
-	return NULL;
 }
 
 /* ---- copying ---- */
@@ -199,17 +210,19 @@ static int copy(struct place *src, struct place *dst, bool follow)
 {
 	bool progress = isatty(STDERR_FILENO);
 	pthread_t thread;
+	sem_t copied;
 	struct error err;
 	struct state s;
 	int ret = state_read(&s, src->vm[0] ? src->vm : dst->vm, &err);
 
 	if (ret == 0) {
 		signal(SIGPIPE, SIG_IGN);
-		progress = progress && thread_start(&thread, show_progress, NULL) == 0;
+		sem_init(&copied, 0, 0);
+		progress = progress && thread_start(&thread, show_progress, &copied) == 0;
 		ret = src->vm[0] ? get(&s, src, dst->path, follow, &err)
 				 : put(&s, src->path, dst, follow, &err);
 		if (progress) {
-			pthread_cancel(thread);
+			sem_post(&copied);
 			pthread_join(thread, NULL);
 			fputs("\r\033[K", stderr);
 		}

@@ -82,7 +82,7 @@ static int no_answer(const struct exchange *x, int errnum)
 				 "the VM \"%s\" does not answer; kvmbox kill %s ends it, and if "
 				 "that does not either, kill its supervisor",
 				 x->vm->name, x->vm->name);
-	return error_set(x->err, ECONNRESET, "the VM \"%s\" ended before it had answered",
+	return error_set(x->err, ECONNRESET, "the VM \"%s\" ended before its answer was complete",
 			 x->vm->name);
 }
 

@@ -6,24 +6,36 @@
 
 # kv ARG...: runs kvmbox: $out and $err are its output, $status its exit status.
 kv() {
-	last_boot=" (no: $*)"
+	last_command="kvmbox $*"
 	status=0
 	"$kvmbox" "$@" >"$out" 2>"$err" || status=$?
+}
+
+# end STATUS: shows the last command of a case that failed, and removes the VMs.
+end() {
+	if [[ $1 != 0 ]]; then
+		printf 'the last command: %s\nits status: %s\n' "$last_command" "$status"
+		head -c 2000 "$out" "$err"
+	fi
+	"$kvmbox" ps -aq | xargs -r "$kvmbox" rm -f >/dev/null
+	case_end "$1"
 }
 
 # begin NAME ARG...: boots a VM in the background, which goes with the case.
 begin() {
 	export KVMBOX_STATE=$dir/s
-	trap 'ended=$?; "$kvmbox" ps -aq | xargs -r "$kvmbox" rm -f >/dev/null; case_end $ended' EXIT
+	trap 'end $?' EXIT
 	kv boot -d --name "$@"
 	expect_status 0
 	expect_stdout "$1"$'\n'
 }
 
+# has_logged NAME REGEX
 has_logged() {
 	"$kvmbox" logs "$1" | grep -Eq "$2"
 }
 
+# is_status NAME WORD
 is_status() {
 	[[ $("$kvmbox" ps -a | awk -v name="$1" '$1 == name { print $2 }') == "$2" ]]
 }

@@ -162,7 +162,8 @@ static int stream(const char *answer, size_t piece, struct heard *h)
 Test(client, stream)
 {
 	static const char answer[] = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-				     "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n";
+				     "6\r\nhello \r\n5\r\nworld\r\n0\r\n\r\n"
+				     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nworse";
 
 	EACH_PIECE(piece)
 	{
