@@ -39,7 +39,7 @@ make_vsock() {
 # make_files IMAGE: the disk with what the guest's script needs.
 make_files() {
 	make_tree box
-	for name in sh cat echo ls mount sleep dd tail wc sed hostname wget httpd nc ip; do
+	for name in sh cat echo ls mount sleep dd tail wc sed hostname wget httpd nc timeout; do
 		ln -sf busybox "box/bin/$name"
 	done
 	mkdir -p box/www files/context
@@ -61,7 +61,7 @@ docker_guest() {
 	boot_async --kernel "$kernel" --rootfs "$image" --cpus 2 --mem 1G --disk data,serial=docker-data "$@"
 }
 
-limit_everything=840
+limit_everything=1500
 case_everything() {
 	own_host
 	need_docker_host
@@ -72,7 +72,7 @@ case_everything() {
 
 	docker_guest --disk files.img,ro --net nat -p 8080:8080 -p 9999:9999 -- \
 		/bin/sh -c 'mount -t ext4 -o ro /dev/vdc /mnt && exec /mnt/dockerhost-guest'
-	await_line '^published now$' "$out" 420
+	await_line '^published now$' "$out" 900
 	page=$(http '' 127.0.0.1 8080) || fail "the published port of a container is not reached"
 	[[ $page == 'the page of a container' ]] || fail "the published port says $page"
 	! bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999 && timeout 5 cat <&3 | grep .' 2>/dev/null ||
@@ -100,7 +100,7 @@ case_everything() {
 	expect_line '^by name: the page of a container$'
 	expect_line '^to the outside: the remote page$'
 	expect_line '^the guest to a container: the page of a container$'
-	expect_line '^between containers of the default bridge: .*timed out'
+	expect_line '^between containers of the default bridge: .*\(status 143\)$'
 	expect_line '^a container to the guest: .*(timed out|status 1)'
 	expect_line '^a container beyond its limit: status 137, killed for memory: true$'
 	expect_line '^its neighbour: lives$'
@@ -120,8 +120,8 @@ case_everything() {
 		{ until docker version >/dev/null 2>&1; do sleep 1; done
 		  echo "volume: $(docker run --rm -v keep:/keep box cat /keep/file)"; } &
 		exec /usr/lib/kvmbox/docker-host'
-	await_line '^docker-host: ready$' "$out" 240
-	await_line '^volume: ' "$out" 240
+	await_line '^docker-host: ready$' "$out" 400
+	await_line '^volume: ' "$out" 400
 	kill -TERM "$pid"
 	finish
 	expect_status 0
