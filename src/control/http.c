@@ -250,7 +250,10 @@ void http_reply(struct http_server *s, uint64_t id, unsigned int status, struct 
 	if (c) {
 		size_t len = 0;
 		const char *text =
-			body ? json_object_to_json_string_length(body, JSON_C_TO_STRING_PLAIN, &len)
+			body ? json_object_to_json_string_length(
+				       body,
+				       JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE,
+				       &len)
 			     : "";
 
 		if (body)

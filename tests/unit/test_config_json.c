@@ -617,3 +617,25 @@ Test(config_json, conflicts)
 		cr_expect(strstr(err.text, cases[i].sentence), "%s", err.text);
 	}
 }
+
+Test(config_json, forward)
+{
+	static const struct refusal cases[] = {
+		{ "{\"forward\":\"a=unix:/b\"}", "forward" },
+		{ "{\"forward\":[5]}", "forward[0]" },
+		{ "{\"forward\":[null]}", "forward[0]" },
+		{ "{\"forward\":[\"a=unix:/b\",\"x\"]}", "forward[1]: \"x\" is not SOCKET=" },
+		{ "{\"forward\":[\"a=unix:/b\",\"a=unix:/c\"]}",
+		  "forward[1]: the socket a is forwarded twice" },
+		{ "{\"forward\":[\"../a=unix:/b\"]}", "must be an absolute path" },
+		{ "{\"forwards\":[]}", "did you mean forward" },
+		/* How a VM runs is no matter of its machine. */
+		{ "{\"detach\":true}", "detach: unknown key" },
+	};
+
+	expect_ok("{\"forward\":[\"a=unix:/b\",\"/c=tcp:10.0.0.1:5\"]}");
+	cr_assert_eq(cfg.nforwards, 2);
+	cr_expect_str_eq(cfg.forwards[0].path, "a");
+	cr_expect_str_eq(cfg.forwards[1].guest, "tcp:10.0.0.1:5");
+	EXPECT_REFUSED(cases);
+}

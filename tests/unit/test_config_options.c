@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config/set.h"
 
 static struct boot_config cfg;
 static struct error err;
@@ -388,4 +389,111 @@ Test(config_options, bad_config_files)
 	EXPECT_REFUSED("--config: cannot read /proc/self/mem: Input/output error", "--config",
 		       "/proc/self/mem");
 	EXPECT_REFUSED("/dev/zero: a config file has less than 256 KiB", "--config", "/dev/zero");
+}
+
+Test(config_options, background)
+{
+	EXPECT_BOOT("--detach", "--interactive", "--tty", "--rm", "--", "sh");
+	cr_expect(cfg.detach && cfg.interactive && cfg.terminal && cfg.remove);
+	EXPECT_BOOT("-dit", "--rm", "--", "sh");
+	cr_expect(cfg.detach && cfg.interactive && cfg.terminal && cfg.remove);
+	EXPECT_BOOT("-d", "-t");
+	cr_expect(cfg.detach && cfg.terminal && !cfg.interactive && !cfg.remove);
+	EXPECT_BOOT("--name", "x");
+	cr_expect(!cfg.detach && !cfg.interactive && !cfg.terminal && !cfg.remove);
+	/* What belongs to the command is the command's. */
+	EXPECT_BOOT("--", "ls", "-d", "--rm");
+	cr_expect(!cfg.detach && !cfg.remove);
+
+	EXPECT_REFUSED("--interactive is for a VM in the background (--detach); one in the "
+		       "foreground reads its standard input anyway",
+		       "-i");
+	EXPECT_REFUSED("--tty is for a VM in the background (--detach); one in the foreground gets "
+		       "a terminal where kvmbox has one anyway",
+		       "-t");
+	EXPECT_REFUSED("--rm is for a VM in the background (--detach); one in the foreground "
+		       "leaves nothing behind anyway",
+		       "--rm");
+	EXPECT_REFUSED("--json reports at the end", "-d", "--json");
+	EXPECT_REFUSED("a.img boots its own init, which answers no kvmbox: --detach does not work",
+		       "-d", "--kernel", "a.img", "--initrd", "a.img");
+	EXPECT_REFUSED("--detach takes no value", "--detach=yes");
+	EXPECT_REFUSED("--rm takes no value", "--rm=1");
+	EXPECT_REFUSED("--detatch", "--detatch");
+	EXPECT_REFUSED("-x", "-dx");
+}
+
+Test(config_options, forward)
+{
+	static const char *const bad[] = {
+		"",
+		"a.sock",
+		"a.sock=",
+		"a.sock=/var/run/docker.sock",
+		"a.sock=unix:",
+		"a.sock=unix:/",
+		"a.sock=unix:relative",
+		"a.sock=tcp:",
+		"a.sock=tcp:80",
+		"a.sock=tcp::80",
+		"a.sock=tcp:localhost:80",
+		"a.sock=tcp:127.0.0.1",
+		"a.sock=tcp:127.0.0.1:",
+		"a.sock=tcp:127.0.0.1:0",
+		"a.sock=tcp:127.0.0.1:65536",
+		"a.sock=tcp:127.0.0.1:80x",
+		"a.sock=tcp:127.0.0.1:-1",
+		"a.sock=udp:127.0.0.1:80",
+		"a.sock=tcp:[]:80",
+		"a.sock=tcp:[::1:80",
+	};
+	static const char *const taken[] = {
+		"",           ".",          ".hidden",      "..",           "../a.sock",
+		"sub/a.sock", "vsock.sock", "vsock.sock_5", "control.sock", "control.sock2"
+	};
+	char text[1024], one[32];
+
+	EXPECT_BOOT("--forward", "a.sock=unix:/var/run/docker.sock", "--forward",
+		    "/tmp/b.sock=tcp:127.0.0.1:80", "--forward=c=tcp:[::1]:65535");
+	cr_assert_eq(cfg.nforwards, 3);
+	cr_expect_str_eq(cfg.forwards[0].path, "a.sock");
+	cr_expect_str_eq(cfg.forwards[0].guest, "unix:/var/run/docker.sock");
+	cr_expect_str_eq(cfg.forwards[1].path, "/tmp/b.sock");
+	cr_expect_str_eq(cfg.forwards[1].guest, "tcp:127.0.0.1:80");
+	cr_expect_str_eq(cfg.forwards[2].guest, "tcp:[::1]:65535");
+	EXPECT_BOOT("-d", "--forward", "a=unix:/b=c");
+	cr_expect_str_eq(cfg.forwards[0].guest, "unix:/b=c");
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		EXPECT_REFUSED("is not SOCKET=unix:PATH or SOCKET=tcp:ADDRESS:PORT", "--forward",
+			       bad[i]);
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++) {
+		snprintf(text, sizeof(text), "%s=unix:/a", taken[i]);
+		EXPECT_REFUSED("must be an absolute path, or a name for a socket in the VM's "
+			       "directory other than its own",
+			       "--forward", text);
+	}
+	EXPECT_REFUSED("the socket a is forwarded twice", "--forward", "a=unix:/b", "--forward",
+		       "a=unix:/c");
+	EXPECT_REFUSED("a.img boots its own init, which answers no kvmbox: --forward does not work",
+		       "--kernel", "a.img", "--initrd", "a.img", "--forward", "a=unix:/b");
+	memset(text, 'a', sizeof(text));
+	strcpy(text + 108, "=unix:/b");
+	EXPECT_REFUSED("the path of a socket has at most 107 bytes", "--forward", text);
+	strcpy(text + 107, "=unix:/b");
+	EXPECT_BOOT("--forward", text);
+	memset(text, 'a', sizeof(text));
+	memcpy(text, "s=unix:/", 8);
+	text[2 + CONFIG_FORWARD_MAX] = '\0';
+	EXPECT_REFUSED("is not SOCKET=", "--forward", text);
+	text[2 + CONFIG_FORWARD_MAX - 1] = '\0';
+	EXPECT_BOOT("--forward", text);
+
+	config_deinit(&cfg);
+	for (int i = 0; i < CONFIG_FORWARDS_MAX; i++) {
+		snprintf(one, sizeof(one), "s%d=unix:/b", i);
+		cr_assert_eq(add_forward(&cfg, "--forward", one, &err), 0, "%s", err.text);
+	}
+	cr_assert_eq(add_forward(&cfg, "--forward", "more=unix:/b", &err), -EINVAL);
+	cr_expect(strstr(err.text, "forwarded sockets"), "%s", err.text);
 }
