@@ -102,11 +102,11 @@ Test(rng, scattered)
 				    { DATA + 0x3000, 1000, true } };
 
 	memset(guest_at(&mem, DATA, 0x4000), 0, 0x4000);
-	cr_assert_geq(ask(segs, 4), 102);
+	uint32_t len = ask(segs, 4);
+
+	cr_assert_geq(len, 151);
 	cr_assert_leq(count_zeroes(DATA + 0x2000, 100), 16);
-	cr_assert_neq(*(uint8_t *)guest_at(&mem, DATA + 0x3000, 1) +
-			      (int)count_zeroes(DATA + 0x3000, 50),
-		      50);
+	cr_assert_lt(count_zeroes(DATA + 0x3000, len - 101), 50);
 }
 
 Test(rng, two_answers_differ)
