@@ -95,18 +95,21 @@ case_failed() {
 	[[ -z $(ls "$state") ]] || fail "something is left: $(ls "$state")"
 }
 
-# A gigabyte through the log and through the console, and neither fills the disk.
+# A gigabyte through the log (less on an emulated host, which takes an hour for it), and then as much as
+# it takes through the console: neither fills the disk.
 limit_flood=400
 case_flood() {
+	local mb=1000
 	own_state
-	need jq
-	vm boot -d --name g -- /bin/sh -c 'yes 0123456789012345678901234567890123456789 | head -c 1000000000; echo; echo the end; exec sleep 1000' >/dev/null
+	! grep -q hypervisor /proc/cpuinfo || mb=30
+	vm boot -d --name g -- /bin/sh -c "yes 0123456789012345678901234567890123456789 | head -c ${mb}000000; echo; echo the end; exec sleep 1000" >/dev/null
 	await 300 'the end of the flood' grep -qx 'the end' "$state/g/output.log"
 	[[ $(du -sk --apparent-size "$state/g" | cut -f 1) -le 4200 ]] || fail "the logs have $(du -sh "$state/g")"
 	[[ $(vm logs -n 1 g) == 'the end' ]] || fail "the last line is lost"
 	vm exec g /bin/sh -c 'head -c 3000000 /dev/zero | tr "\0" x >/dev/console'
 	[[ $(du -sk --apparent-size "$state/g" | cut -f 1) -le 6300 ]] || fail "the logs have $(du -sh "$state/g")"
 	vm rm -f g >/dev/null
+	note "$mb MB"
 }
 
 # Programs of host and guest, over vsock in both directions.
