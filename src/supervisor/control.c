@@ -624,7 +624,7 @@ int control_new(const char *path, const struct control_ops *ops, void *ctx,
 	if (!ret)
 		ret = http_server_new(fd, handle_request, c, &c->http);
 	if (!ret)
-		fd = -1;
+		steal_fd(&fd);
 	if (!ret)
 		ret = calls_new(&calls_ops, c, &c->calls);
 	if (!ret)
