@@ -16,7 +16,6 @@
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "config/set.h"
-#include "config/words.h"
 #include "control/http.h"
 #include "supervisor/calls.h"
 
@@ -170,6 +169,19 @@ static const char *string_member(struct json_object *o, const char *key)
 	return json_object_is_type(value, json_type_string) ? json_object_get_string(value) : NULL;
 }
 
+/* What a client sent, for a sentence: it may be any bytes, and the answer is JSON. */
+static struct text_shown {
+	char text[200];
+} text_show(const char *s)
+{
+	struct text_shown shown;
+
+	if (!s)
+		s = "null";
+	text_keep(shown.text, sizeof(shown.text), s, strlen(s));
+	return shown;
+}
+
 /* By name, with or without SIG, or number. 0: there is none like this. */
 static int signal_number(struct json_object *value)
 {
@@ -304,8 +316,7 @@ static void post_kill(struct control *c, const struct http_request *req)
 		signo = signal_number(value);
 	if (given && !signo)
 		http_fault(c->http, req->id, 400, "there is no signal %s",
-			   word_show(json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN))
-				   .text);
+			   text_show(json_object_get_string(value)).text);
 	else if (c->ops->kill(c->ctx, signo))
 		http_fault(c->http, req->id, 503, "the workload does not run yet, or any more");
 	else
@@ -441,7 +452,6 @@ static void handle_request(void *ctx, const struct http_request *req)
 {
 	struct control *c = ctx;
 	bool known = false;
-	char path[256];
 
 	for (size_t i = 0; i < sizeof(resources) / sizeof(resources[0]); i++) {
 		const struct resource *r = &resources[i];
@@ -458,9 +468,7 @@ static void handle_request(void *ctx, const struct http_request *req)
 		http_fault(c->http, req->id, 405, "%s does not go with %s", req->method, req->path);
 	if (known)
 		return;
-	/* It may be any bytes, and the answer is JSON. */
-	text_keep(path, sizeof(path), req->path, strlen(req->path));
-	http_fault(c->http, req->id, 404, "there is no resource %s", path);
+	http_fault(c->http, req->id, 404, "there is no resource %s", text_show(req->path).text);
 }
 
 /* ---- what the agent answers ---- */
@@ -616,7 +624,7 @@ int control_new(const char *path, const struct control_ops *ops, void *ctx,
 	if (!ret)
 		ret = http_server_new(fd, handle_request, c, &c->http);
 	if (!ret)
-		fd = -1;
+		steal_fd(&fd);
 	if (!ret)
 		ret = calls_new(&calls_ops, c, &c->calls);
 	if (!ret)

@@ -15,10 +15,10 @@
 
 #include "supervisor/datadir.h"
 #include "supervisor/terminal.h"
+#include "vm/channel.h"
 
 #define DEFAULT_CMDLINE "console=ttyS0 quiet reboot=k panic=-1"
 #define DISK_QUEUES_MAX 4
-#define CHANNEL_BYTES   (208 << 10) /* what a host allows without being asked */
 
 static int find_own(const char *name, const char *instead, char *path, struct error *err)
 {
@@ -249,7 +249,6 @@ static void run_monitor(struct launch *l, const struct launch_way *way, pid_t su
 static int start_monitor(struct launch *l, const struct launch_way *way, struct error *err)
 {
 	int channel[2], console[2];
-	int room = CHANNEL_BYTES;
 	pid_t self = getpid();
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel))
@@ -265,10 +264,7 @@ static int start_monitor(struct launch *l, const struct launch_way *way, struct 
 	l->console = console[0];
 	l->spec.channel = channel[1];
 	l->spec.console = console[1];
-	/* We never wait for the monitor. How much there may be under way is for the host to allow.
-	 */
-	fcntl(channel[0], F_SETFL, O_NONBLOCK);
-	setsockopt(channel[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+	channel_never_wait(channel[0]);
 	l->monitor = fork();
 	if (!l->monitor)
 		run_monitor(l, way, self);

@@ -547,23 +547,15 @@ static bool finished(const struct supervisor *s)
 	       (!s->output || s->lingered || output_sent(s->output));
 }
 
-/*
- * Whether the channel takes all that a step may send: sending never waits, or a monitor that does
- * not read would stop us with it. Where there is no room, nobody is listened to who would have us
- * send more, but the monitor: it has only so many questions at a time (device/vsock.c), and goes on
- * reading while it waits for an answer.
- */
-static bool channel_has_room(const struct supervisor *s)
-{
-	struct pollfd p = { .fd = s->launch.channel, .events = POLLOUT };
-
-	return p.fd < 0 || (poll(&p, 1, 0) == 1 && p.revents & (POLLOUT | POLLHUP | POLLERR));
-}
-
 static void step(struct supervisor *s)
 {
 	bool console_is_ours = !s->cfg->full_system;
-	bool room = channel_has_room(s);
+	/*
+	 * Sending never waits, or a monitor that does not read would stop us with it. While there
+	 * is no room, nobody is listened to who would have us send more, but the monitor: it has
+	 * only so many questions at a time (device/vsock.c), and goes on reading meanwhile.
+	 */
+	bool room = s->launch.channel < 0 || channel_has_room(s->launch.channel);
 	enum {
 		SIGNAL,
 		MONITOR,
@@ -939,6 +931,8 @@ int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 	};
 	int status, ret;
 
+	/* Whoever started us may have it ignored, and then no child could be waited for. */
+	signal(SIGCHLD, SIG_DFL);
 	s.record = (struct record){ .cfg = cfg, .terminal = s.terminal, .error = "" };
 	if (cfg->detach) {
 		ret = detach(&s.ready_fd, &status);

@@ -2,9 +2,13 @@
 #include "vm/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define SEND_BUFFER (208 << 10) /* the most that may be asked for, by default */
 
 int channel_send(int sock, const struct message *msg, int fd)
 {
@@ -29,6 +33,22 @@ int channel_send(int sock, const struct message *msg, int fd)
 		n = sendmsg(sock, &hdr, MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : 0;
+}
+
+void channel_never_wait(int sock)
+{
+	int room = SEND_BUFFER;
+
+	fcntl(sock, F_SETFL, O_NONBLOCK);
+	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+}
+
+bool channel_has_room(int sock)
+{
+	struct pollfd p = { .fd = sock, .events = POLLOUT };
+
+	/* The kernel says so while less than a quarter of the buffer is taken. */
+	return poll(&p, 1, 0) == 1;
 }
 
 int channel_receive(int sock, struct message *msg, int *fd)

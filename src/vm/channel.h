@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -62,6 +63,15 @@ struct message {
  * (-EAGAIN where the socket is non-blocking and full).
  */
 int channel_send(int sock, const struct message *msg, int fd);
+
+/*
+ * Make @sock an end that never waits, with room for some messages: as much as a host allows anybody
+ * to have. channel_has_room() tells whether CHANNEL_BURST more are taken now, whatever the peer
+ * does; where it says no, poll() for POLLOUT waits until it may say yes.
+ */
+#define CHANNEL_BURST 64
+void channel_never_wait(int sock);
+bool channel_has_room(int sock);
 
 /*
  * Receive one message. @*fd is the descriptor that came with it, owned by the caller, or -1.

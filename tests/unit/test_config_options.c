@@ -420,7 +420,7 @@ Test(config_options, background)
 	EXPECT_REFUSED("--detach takes no value", "--detach=yes");
 	EXPECT_REFUSED("--rm takes no value", "--rm=1");
 	EXPECT_REFUSED("--detatch", "--detatch");
-	EXPECT_REFUSED("-x", "-dx");
+	EXPECT_REFUSED("unknown option -dx", "-dx");
 }
 
 Test(config_options, forward)

@@ -401,12 +401,15 @@ Test(supervisor_control, wait)
 /* However many come and go, whoever is there is not forgotten. */
 Test(supervisor_control, many_who_wait)
 {
-	int waits = client_new();
+	int waits = client_new(), later = client_new();
 	struct json_object *state = get_state(NULL);
 
 	ask(waits, "GET", "/wait", "");
 	for (int i = 0; i < 500; i++) {
 		int fd = client_new();
+
+		if (i == 250)
+			ask(later, "GET", "/wait", "");
 
 		ask(fd, "GET", i % 2 ? "/wait" : "/logs?follow=true", "");
 		close(fd);
@@ -415,6 +418,8 @@ Test(supervisor_control, many_who_wait)
 	control_free(control, state);
 	control = NULL;
 	expect_heard(waits, 200, "\"reason\":\"exited\"");
+	expect_heard(later, 200, "\"reason\":\"exited\"");
+	close(later);
 	json_object_put(state);
 	close(waits);
 }

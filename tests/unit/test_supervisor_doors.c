@@ -283,6 +283,17 @@ Test(supervisor_doors, sockets_that_are_there)
 	cr_assert_eq(open_another(path, &another), -EADDRINUSE);
 	cr_assert(strstr(err.text, path) && strstr(err.text, "in use"), "%s", err.text);
 	cr_assert_eq(access(path, F_OK), 0);
+	/* Nor is one that is busy. */
+	int busy[8];
+
+	for (int i = 0; i < 8; i++) {
+		busy[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)!connect(busy[i], (struct sockaddr *)&a, sizeof(a));
+	}
+	cr_assert_eq(open_another(path, &another), -EADDRINUSE);
+	cr_assert_eq(access(path, F_OK), 0);
+	for (int i = 0; i < 8; i++)
+		close(busy[i]);
 	close(fd);
 	cr_assert_eq(open_another(path, &another), 0, "%s", err.text);
 	cr_assert_eq(access(path, F_OK), -1);

@@ -155,6 +155,35 @@ Test(channel, text_without_an_end)
 	cr_assert_eq(strnlen(msg.text, sizeof(msg.text)), sizeof(msg.text) - 1);
 }
 
+/* Whoever never waits can rely on what it was promised, however slowly the peer reads. */
+Test(channel, never_wait)
+{
+	struct message msg = { .type = MESSAGE_DIAL }, out;
+	unsigned int rounds = 0, under_way = 0;
+	int fd;
+
+	channel_never_wait(pair[0]);
+	cr_assert(channel_has_room(pair[0]));
+	while (rounds < 10) {
+		if (channel_has_room(pair[0])) {
+			for (int i = 0; i < CHANNEL_BURST; i++)
+				cr_assert_eq(channel_send(pair[0], &msg, STDERR_FILENO), 0);
+			under_way += CHANNEL_BURST;
+			rounds++;
+		}
+		cr_assert_gt(under_way, 0);
+		cr_assert_eq(channel_receive(pair[1], &out, &fd), 1);
+		close(fd);
+		under_way--;
+	}
+	while (channel_has_room(pair[0]))
+		cr_assert_eq(channel_send(pair[0], &msg, -1), 0);
+	cr_assert_eq(channel_receive(pair[0], &out, &fd), -EAGAIN);
+	close(pair[1]);
+	pair[1] = -1;
+	cr_assert(channel_has_room(pair[0]), "a peer that is gone is not waited for");
+}
+
 Test(channel, full)
 {
 	struct message msg = { .type = MESSAGE_CONNECT };
