@@ -466,9 +466,9 @@ static void handle_request(void *ctx, const struct http_request *req)
 	}
 	if (known)
 		http_fault(c->http, req->id, 405, "%s does not go with %s", req->method, req->path);
-	if (known)
-		return;
-	http_fault(c->http, req->id, 404, "there is no resource %s", text_show(req->path).text);
+	else
+		http_fault(c->http, req->id, 404, "there is no resource %s",
+			   text_show(req->path).text);
 }
 
 /* ---- what the agent answers ---- */
