@@ -66,6 +66,11 @@ static bool is_deserted(const struct sockaddr_un *address)
 	       errno == ECONNREFUSED;
 }
 
+static int bind_at(int fd, const struct sockaddr_un *address)
+{
+	return bind(fd, (const struct sockaddr *)address, sizeof(*address)) ? -errno : 0;
+}
+
 static int door_open(struct doors *d, const char *path, const char *guest, struct error *err)
 {
 	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = d->ndoors };
@@ -80,14 +85,14 @@ static int door_open(struct doors *d, const char *path, const char *guest, struc
 
 	if (fd < 0)
 		return error_set(err, errno, "cannot make a socket: %s", strerror(errno));
-	ret = bind(fd, (const struct sockaddr *)&address, sizeof(address));
-	if (ret && errno == EADDRINUSE && is_deserted(&address)) {
+	ret = bind_at(fd, &address);
+	if (ret == -EADDRINUSE && is_deserted(&address)) {
 		unlink(address.sun_path);
-		ret = bind(fd, (const struct sockaddr *)&address, sizeof(address));
+		ret = bind_at(fd, &address);
 	}
 	if (ret)
-		return error_set(err, errno, "cannot make the socket %s: %s",
-				 word_show(address.sun_path).text, strerror(errno));
+		return error_set(err, -ret, "cannot make the socket %s: %s",
+				 word_show(address.sun_path).text, strerror(-ret));
 	chmod(address.sun_path, 0600);
 	if (listen(fd, SOMAXCONN) || epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, fd, &ev)) {
 		ret = error_set(err, errno, "cannot listen at the socket %s: %s",
