@@ -71,7 +71,7 @@ expect_ended() {
 	note "dockerd answered after $(sed -n 's/^seconds to ready: //p' "$out") s, and ended within $(sed -n 's/^seconds to stop: //p' "$out") s"
 }
 
-limit_containers=880
+limit_containers=1400
 case_containers() {
 	own_host
 	need_docker_host
@@ -82,7 +82,7 @@ case_containers() {
 
 	docker_guest --disk files.img,ro --net nat -p 8080:8080 -p 9999:9999 -- \
 		/bin/sh -c 'mount -t ext4 -o ro /dev/vdc /mnt && exec /mnt/dockerhost-guest confined networks'
-	await_line '^published now$' "$out" 800
+	await_line '^published now$' "$out" 1200
 	page=$(http '' 127.0.0.1 8080) || fail "the published port of a container is not reached"
 	[[ $page == 'the page of a container' ]] || fail "the published port says $page"
 	! bash -c 'exec 3<>/dev/tcp/127.0.0.1/9999 && timeout 5 cat <&3 | grep .' 2>/dev/null ||

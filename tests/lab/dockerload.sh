@@ -7,7 +7,7 @@
 # shellcheck source=tests/lab/dockerhost.sh
 . "$lab/dockerhost.sh"
 
-limit_limits=880
+limit_limits=1400
 case_limits() {
 	need_docker_host
 	need musl-gcc e2fsck
@@ -30,7 +30,7 @@ case_limits() {
 }
 
 # As the workload itself, stopped by a signal to kvmbox; and once more over the same disk.
-limit_kept=600
+limit_kept=1000
 case_kept() {
 	need_docker_host
 	need e2fsck
@@ -44,7 +44,7 @@ case_kept() {
 			  echo "volume: $(cat $file 2>/dev/null)"
 			  echo kept >$file; echo written; } &
 			exec /usr/lib/kvmbox/docker-host'
-		await_line '^written$' "$out" 280
+		await_line '^written$' "$out" 400
 		await_line '^docker-host: ready$' "$out" 60
 		kill -TERM "$pid"
 		finish
