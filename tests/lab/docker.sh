@@ -34,7 +34,7 @@ docker_up() {
 	eval "$(<up.out)"
 }
 
-limit_client=840
+limit_client=1400
 case_client() {
 	local begin=$SECONDS answered
 	own_host
