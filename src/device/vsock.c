@@ -813,8 +813,7 @@ void vsock_dial(struct virtio_device *dev, uint32_t port, int fd, const void *pr
 	c->state = CONN_DIALED;
 	c->say_request = true;
 	if (greet) {
-		c->out_len = (uint32_t)snprintf((char *)c->buf, RING_SIZE, "OK %u\n",
-						c->host_port);
+		c->out_len = (uint32_t)snprintf((char *)c->buf, RING_SIZE, "OK %u\n", c->host_port);
 		/* It takes room of the guest's credit until it has left. */
 		c->fwd_cnt = c->told_cnt = -c->out_len;
 	}

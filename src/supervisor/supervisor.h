@@ -12,7 +12,7 @@
  * keep the time limit. @begin_ns is when kvmbox started (CLOCK_MONOTONIC). Says on stderr what went
  * wrong. Returns kvmbox's exit status.
  *
- * In the background (cfg->detach) it returns as soon as the workload runs, with 0, or has failed to;
- * a process of its own stays with the machine.
+ * In the background (cfg->detach) it returns as soon as the workload runs, with 0, or has failed
+ * to; a process of its own stays with the machine.
  */
 int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns);
