@@ -259,6 +259,7 @@ int description_init(struct description *d, const char *base, struct message *wh
 	    (ret = stringlist_read(dir, "env", &d->env, why)) < 0 ||
 	    (ret = string_read(dir, "cwd", &d->cwd, why)) < 0 ||
 	    (ret = string_read(dir, "hostname", &d->hostname, why)) < 0 ||
+	    (ret = flag_read(dir, "init", &d->init, why)) < 0 ||
 	    (ret = flag_read(dir, "terminal", &d->terminal, why)) < 0 ||
 	    (ret = winsize_read(dir, d, why)) < 0 ||
 	    (ret = string_read(dir, "root/device", &d->root.device, why)) < 0 ||

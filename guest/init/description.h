@@ -22,6 +22,7 @@ struct description {
 	char **env;     /* NAME=VALUE, ends in NULL, may hold none */
 	char *cwd;      /* NULL: "/" */
 	char *hostname; /* NULL: the kernel's default */
+	bool init;      /* the command is a system's init */
 	bool terminal;
 	uint16_t rows; /* 0: not given */
 	uint16_t cols;

@@ -22,6 +22,7 @@
 #include "init/net.h"
 #include "init/relay.h"
 #include "init/session.h"
+#include "init/system.h"
 #include "init/workload.h"
 
 #include <errno.h>
@@ -211,6 +212,9 @@ static void relays_start(void)
 	if (init.description.terminal) {
 		relay_init(&init.relays[STREAM_OUT], fd_dup(w->in), fd_dup(streams[STREAM_IN]));
 		relay_init(&init.relays[STREAM_ERR], -1, -1);
+	} else if (init.description.init) {
+		relay_init(&init.relays[STREAM_OUT], fd_dup(w->in), streams[STREAM_OUT]);
+		relay_init(&init.relays[STREAM_ERR], -1, streams[STREAM_ERR]);
 	} else {
 		relay_init(&init.relays[STREAM_OUT], w->out, streams[STREAM_OUT]);
 		relay_init(&init.relays[STREAM_ERR], w->err, streams[STREAM_ERR]);
@@ -227,6 +231,7 @@ static void workload_open(void)
 		.env = { d->env, nothing },
 		.hostname = d->hostname,
 		.cwd = d->cwd,
+		.system = d->init,
 		.terminal = d->terminal,
 		.rows = d->rows,
 		.cols = d->cols,
@@ -279,6 +284,8 @@ static __attribute__((noreturn)) void session_begin(int fd)
 		relay_deinit(&init.relays[i]);
 	if (init.workload.hold >= 0)
 		close(init.workload.hold);
+	if (init.description.init && system_enter(init.workload.pid) < 0)
+		_exit(1);
 	session_run(fd, &init.description);
 }
 
@@ -326,6 +333,11 @@ static void children_reap(void)
 		if (pid != init.workload.pid)
 			continue;
 		init.workload.pid = 0;
+		/* A reboot(2) in a PID namespace is one of these to its init, and nothing else is.
+		 */
+		if (init.description.init && WIFSIGNALED(status) &&
+		    (WTERMSIG(status) == SIGHUP || WTERMSIG(status) == SIGINT))
+			status = 0;
 		if (WIFSIGNALED(status)) {
 			init.exit.kind = KVMBOX_EXIT_SIGNALED;
 			init.exit.value = (uint32_t)WTERMSIG(status);
@@ -342,7 +354,11 @@ static void workload_signal(const struct kvmbox_signal *s)
 {
 	pid_t pid = init.workload.pid;
 
-	if (pid > 0 && s->signo >= 1 && s->signo <= 64)
+	if (pid <= 0 || s->signo < 1 || s->signo > 64)
+		return;
+	if (init.description.init)
+		system_signal(pid, (int)s->signo);
+	else
 		kill(init.description.terminal ? -pid : pid, (int)s->signo);
 }
 
@@ -353,8 +369,9 @@ static void terminal_resize(const struct kvmbox_winsize *s)
 
 	if (!s->rows || !s->cols || s->rows > UINT16_MAX || s->cols > UINT16_MAX)
 		return;
-	if (init.workload.hold >= 0)
-		ioctl(init.workload.hold, TIOCSWINSZ, &size);
+	/* The master's side, as an init's children may hang the other one up. */
+	if (init.description.terminal)
+		ioctl(init.relays[STREAM_OUT].from, TIOCSWINSZ, &size);
 }
 
 static void control_serve(void)

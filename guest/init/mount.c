@@ -133,12 +133,13 @@ static void device_mounts(void)
 }
 
 /* What an image has in its own /run and /tmp is left to be seen if it can be. */
-static void temporary_mounts(void)
+static void temporary_mounts(bool init)
 {
 	struct statvfs fs;
 	bool read_only = statvfs(".", &fs) == 0 && (fs.f_flag & ST_RDONLY);
 
-	if (read_only || directory_is_empty("run"))
+	/* To an init, what is left there of an earlier run is of this one. */
+	if (init || read_only || directory_is_empty("run"))
 		scratch_mount("tmpfs", "run", MS_NOSUID | MS_NODEV, "mode=755");
 	if (read_only)
 		scratch_mount("tmpfs", "tmp", MS_NOSUID | MS_NODEV, "mode=1777");
@@ -182,7 +183,7 @@ int mount_root(const struct description *d, struct message *why)
 	    (ret = kernel_move("/proc", "proc", why)) < 0)
 		return ret;
 	device_mounts();
-	temporary_mounts();
+	temporary_mounts(d->init);
 	initramfs_empty();
 	if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 || chdir("/") < 0)
 		return message_set(why, errno, "the root cannot be made /");

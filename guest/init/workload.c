@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "init/workload.h"
 
+#include "init/system.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -23,7 +25,7 @@ static const char default_path[] =
 
 /* What the child could not do; it tells over a pipe that execve() closes. */
 struct failure {
-	enum { STEP_TERMINAL, STEP_CWD, STEP_EXEC } step;
+	enum { STEP_TERMINAL, STEP_MOUNT, STEP_CWD, STEP_EXEC } step;
 	int err;
 };
 
@@ -51,13 +53,15 @@ static char **environment_build(const struct command *c)
 	for (int i = 0; i < 2; i++)
 		for (char **entry = c->env[i]; *entry; entry++)
 			entries++;
-	env = calloc(entries + 5, sizeof(*env));
+	env = calloc(entries + 6, sizeof(*env));
 	if (!env)
 		return NULL;
 	environment_put(env, &count, (char *)default_path);
 	environment_put(env, &count, (char *)"HOME=/root");
 	if (c->terminal)
 		environment_put(env, &count, (char *)"TERM=xterm");
+	if (c->system)
+		environment_put(env, &count, (char *)"container=kvmbox");
 	if (c->hostname) {
 		size_t size = sizeof("HOSTNAME=") + strlen(c->hostname);
 
@@ -104,12 +108,13 @@ static __attribute__((noreturn)) void child_fail(int report, int step, int err)
 	_exit(127);
 }
 
-static __attribute__((noreturn)) void child_run(const struct command *c, char **env,
-						const int stdio[3], int report)
+static __attribute__((noreturn)) void child_run(const struct workload *w, const struct command *c,
+						char **env, const int stdio[3], int report)
 {
 	pid_t pid = getpid();
+	int ret;
 
-	if (c->terminal) {
+	if (c->terminal && !c->system) {
 		/* Not yet in the foreground, so it would be stopped for this. */
 		signal(SIGTTOU, SIG_IGN);
 		if (setpgid(0, 0) < 0 || ioctl(stdio[0], TIOCSPGRP, &pid) < 0)
@@ -120,6 +125,9 @@ static __attribute__((noreturn)) void child_run(const struct command *c, char **
 	for (int fd = 0; fd < 3; fd++)
 		dup2(stdio[fd], fd);
 	limits_set();
+	ret = c->system ? system_mount(w->in) : 0;
+	if (ret < 0)
+		child_fail(report, STEP_MOUNT, -ret);
 	if (chdir(c->cwd ? c->cwd : "/") < 0)
 		child_fail(report, STEP_CWD, errno);
 	signals_restore();
@@ -136,6 +144,8 @@ static int failure_explain(const struct failure *f, const struct command *c, str
 	switch (f->step) {
 	case STEP_TERMINAL:
 		return message_set(why, f->err, "the terminal cannot be the command's");
+	case STEP_MOUNT:
+		return message_set(why, f->err, "/proc or /dev/console of the init's namespace");
 	case STEP_CWD:
 		return message_set(why, f->err, "the working directory %s cannot be entered",
 				   c->cwd ? c->cwd : "/");
@@ -162,6 +172,7 @@ static int failure_explain(const struct failure *f, const struct command *c, str
 /*
  * This process leads the terminal's session and the command is its foreground
  * group: a leader's exit hangs the terminal up, which throws away what is not read yet.
+ * Not so with an init, whose own children want to lead a session there.
  */
 static int terminal_open(struct workload *w, int stdio[3], const struct command *c)
 {
@@ -176,9 +187,11 @@ static int terminal_open(struct workload *w, int stdio[3], const struct command 
 	w->hold = ioctl(w->in, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	if (w->hold < 0)
 		return -errno;
-	setsid();
-	if (ioctl(w->hold, TIOCSCTTY, 0) < 0)
-		return -errno;
+	if (!c->system) {
+		setsid();
+		if (ioctl(w->hold, TIOCSCTTY, 0) < 0)
+			return -errno;
+	}
 	if (c->rows && c->cols)
 		ioctl(w->in, TIOCSWINSZ, &size);
 	for (int fd = 0; fd < 3; fd++)
@@ -237,6 +250,7 @@ static int child_await(struct workload *w, int report, const struct command *c, 
 int workload_start(struct workload *w, const struct command *c, struct message *why)
 {
 	int stdio[3] = { -1, -1, -1 };
+	bool terminal = c->terminal || c->system;
 	int report[2];
 	char **env;
 	int ret;
@@ -245,7 +259,7 @@ int workload_start(struct workload *w, const struct command *c, struct message *
 	env = environment_build(c);
 	if (!env)
 		return message_set(why, ENOMEM, "the command's environment");
-	ret = c->terminal ? terminal_open(w, stdio, c) : pipes_open(w, stdio);
+	ret = terminal ? terminal_open(w, stdio, c) : pipes_open(w, stdio);
 	if (ret < 0) {
 		message_set(why, -ret, "the command's standard streams cannot be opened");
 		goto err_close;
@@ -254,23 +268,25 @@ int workload_start(struct workload *w, const struct command *c, struct message *
 		ret = message_set(why, errno, "the command cannot be watched");
 		goto err_close;
 	}
-	w->pid = fork();
+	w->pid = c->system ? system_fork() : fork();
 	if (w->pid == 0)
-		child_run(c, env, stdio, report[1]);
+		child_run(w, c, env, stdio, report[1]);
 	close(report[1]);
-	if (w->pid < 0)
+	if (w->pid < 0 && c->system && errno == EINVAL)
+		ret = message_set(why, EINVAL, "this kernel has no namespaces for an init");
+	else if (w->pid < 0)
 		ret = message_set(why, errno, "the command's process cannot be made");
 	else
 		ret = child_await(w, report[0], c, why);
 	close(report[0]);
 	if (ret)
 		goto err_close;
-	if (!c->terminal)
+	if (!terminal)
 		fds_close(stdio, 3);
 	return 0;
 
 err_close:
-	if (!c->terminal)
+	if (!terminal)
 		fds_close(stdio, 3);
 	workload_close(w);
 	return ret;

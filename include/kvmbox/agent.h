@@ -90,6 +90,13 @@
  *   env           stringlist  optional, NAME=VALUE, over the defaults
  *   cwd           string      optional, "/" if not given
  *   hostname      string      optional
+ *   init          empty       optional: the workload is a system's init. It is
+ *                             PID 1 of a PID and a mount namespace, which sessions
+ *                             enter as well, with a pseudo terminal as its console;
+ *                             without "terminal", what is written there is standard
+ *                             output. SIGTERM reaches it as the signal by which it
+ *                             shuts down, and a reboot(2) of its ends it as EXITED
+ *                             with 0
  *   terminal      empty       optional: the workload runs on a pseudo terminal
  *   winsize       u32 u32     optional: rows, columns of that terminal
  *   dns           stringlist  optional: addresses of DNS servers

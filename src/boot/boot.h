@@ -101,6 +101,7 @@ struct machine_workload {
 	char *const *env;     /* NULL-terminated "NAME=VALUE", or NULL */
 	const char *cwd;      /* or NULL */
 	const char *hostname; /* or NULL */
+	bool init;            /* it is a system's init */
 	bool terminal;
 	uint32_t rows, cols;     /* of the terminal; 0: unknown */
 	const char *root_device; /* "/dev/vda" */

@@ -64,6 +64,8 @@ int workload_properties(const struct machine_workload *w, workload_property_fn *
 	if (!ret)
 		ret = put_string(fn, ctx, "hostname", w->hostname);
 	if (!ret)
+		ret = put_flag(fn, ctx, "init", w->init);
+	if (!ret)
 		ret = put_flag(fn, ctx, "terminal", w->terminal);
 	if (!ret && w->rows && w->cols) {
 		uint32_t size[2] = { htobe32(w->rows), htobe32(w->cols) };

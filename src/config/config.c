@@ -58,6 +58,12 @@ static const struct disk_config *root_to_front(struct boot_config *cfg)
 static int check_conflicts(const struct boot_config *cfg, const struct disk_config *root,
 			   struct error *err)
 {
+	if (cfg->initrd && cfg->init)
+		return error_set(
+			err, EINVAL,
+			"the initrd %s brings its own init, so there is none for --init to "
+			"run; leave out one of the two",
+			word_show(cfg->initrd).text);
 	if (cfg->initrd && cfg->argv)
 		return error_set(err, EINVAL,
 				 "the initrd %s brings its own init, so the command %s would never "
@@ -123,6 +129,13 @@ static int set_default_name(struct boot_config *cfg, struct error *err)
 	return set_name(cfg, "--name", name, err);
 }
 
+static int set_default_init(struct boot_config *cfg, struct error *err)
+{
+	static const char *const init[] = { "/sbin/init" };
+
+	return set_argv(cfg, "--init", init, 1, err);
+}
+
 int config_finish(struct boot_config *cfg, struct error *err)
 {
 	const struct disk_config *root = root_to_front(cfg);
@@ -139,6 +152,8 @@ int config_finish(struct boot_config *cfg, struct error *err)
 		cfg->mem_bytes = MEM_DEFAULT;
 	if (!cfg->name)
 		ret = set_default_name(cfg, err);
+	if (ret == 0 && cfg->init && !cfg->argv)
+		ret = set_default_init(cfg, err);
 	if (ret < 0)
 		return ret;
 	cfg->full_system = cfg->initrd || (root && !cfg->argv);

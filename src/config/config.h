@@ -100,6 +100,7 @@ struct boot_config {
 	struct forward_config forwards[CONFIG_FORWARDS_MAX];
 	size_t nforwards;
 	char **argv; /* NULL-terminated; NULL: a shell */
+	bool init;   /* argv is a system's init, /sbin/init if it is not given */
 	char **env;  /* NULL-terminated NAME=VALUE; never NULL after config_finish() */
 	char *workdir;
 	uint64_t timeout_ms; /* 0: none */

@@ -789,6 +789,11 @@ static int enter_append(struct parse *p, const struct at *at, struct json_object
 	return ret < 0 ? ret : set_kernel_words(&p->cfg->append, where(p, at).text, s, p->err);
 }
 
+static int enter_init(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return get_boolean(p, at, value, &p->cfg->init);
+}
+
 /* A string as --timeout takes it, or a number of seconds. */
 static int enter_timeout(struct parse *p, const struct at *at, struct json_object *value)
 {
@@ -830,6 +835,7 @@ static const struct key_spec top_keys[] = {
 	{ "serial", not_supported },
 	{ "name", enter_name },
 	{ "workload", enter_workload },
+	{ "init", enter_init },
 	{ "rootfs", enter_rootfs },
 	{ "append", enter_append },
 	{ "publish", enter_publish },

@@ -35,6 +35,7 @@ enum option_id {
 	OPTION_JSON,
 	OPTION_FORWARD,
 	OPTION_RM,
+	OPTION_INIT,
 };
 
 static const struct option options[] = {
@@ -57,6 +58,7 @@ static const struct option options[] = {
 	{ "interactive", no_argument, NULL, OPTION_INTERACTIVE },
 	{ "tty", no_argument, NULL, OPTION_TTY },
 	{ "rm", no_argument, NULL, OPTION_RM },
+	{ "init", no_argument, NULL, OPTION_INIT },
 	{ "forward", required_argument, NULL, OPTION_FORWARD },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
@@ -71,6 +73,8 @@ static const char help[] =
 	"What runs:\n"
 	"  --rootfs DIR|IMAGE  root file system: a directory, or an image of ext4, erofs\n"
 	"                      or squashfs (default: a small built-in root)\n"
+	"  --init              CMD is a system's init (default: /sbin/init): it is PID 1,\n"
+	"                      and is shut down in its own way\n"
 	"  --env NAME[=VALUE]  set a variable for CMD, or pass the caller's; repeatable\n"
 	"  --workdir DIR       start CMD in DIR, an absolute path in the guest\n"
 	"  --timeout TIME      end the VM after TIME (30s, 500ms, 2m, 1h) with status 124\n"
@@ -278,6 +282,9 @@ static int apply_option(struct boot_config *cfg, int id, const char *value, stru
 		return 0;
 	case OPTION_RM:
 		cfg->remove = true;
+		return 0;
+	case OPTION_INIT:
+		cfg->init = true;
 		return 0;
 	default: /* --config, which was read before */
 		return 0;

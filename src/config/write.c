@@ -242,6 +242,7 @@ char *config_to_json(const struct boot_config *cfg)
 	add_lists(&w, root, cfg);
 	add_string(&w, root, "append", cfg->append);
 	add_part(&w, root, "workload", workload(&w, cfg));
+	add_true(&w, root, "init", cfg->init);
 	add_timeout(&w, root, cfg->timeout_ms);
 	if (root && !w.failed)
 		text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |

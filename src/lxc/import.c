@@ -252,7 +252,7 @@ static int keep_cpuset_v1(struct import *im, const struct lxc_item *item)
 	return 0;
 }
 
-/* For keys that are read together, once all the others are (net.c, rootfs.c). */
+/* For keys that are read once all the others are (net.c, rootfs.c, and import_signals()). */
 static int leave_for_later(struct import *im, const struct lxc_item *item)
 {
 	(void)im;
@@ -290,6 +290,9 @@ static const char own_namespaces[] = "the guest has all namespaces to itself, it
 static const char shared_namespaces[] =
 	"a namespace cannot be shared across the wall; what the container shares must go over the "
 	"network or a file that is copied";
+static const char own_halt[] =
+	"kvmbox stop has a system's init shut down by the signal that this init takes for it, see "
+	"--init in kvmbox-boot(1)";
 static const char signals[] =
 	"kvmbox passes SIGTERM, SIGINT, SIGHUP and SIGQUIT on to the guest's command; stop the VM "
 	"by SIGTERM to kvmbox, or run the guest's own poweroff";
@@ -355,7 +358,7 @@ static const struct key keys[] = {
 	  "scheduling group (PR_SCHED_CORE), or turn them off",
 	  NULL },
 
-	{ "lxc.signal.", LXC_UNSUPPORTED, signals, NULL },
+	{ "lxc.signal.", 0, NULL, leave_for_later },
 	{ "lxc.tty.", LXC_MEANINGLESS, own_terminals, NULL },
 	{ "lxc.pty.", LXC_MEANINGLESS, own_terminals, NULL },
 	{ "lxc.console.logfile", LXC_UNSUPPORTED,
@@ -583,17 +586,14 @@ static bool is_system_init(const char *path)
 	return strcmp(base, "init") == 0 || strcmp(base, "systemd") == 0;
 }
 
-/*
- * The one place that knows the workload to be an init system, and says what that means: guest/init
- * is PID 1, and most init systems do nothing, or not what they should, where they are not.
- */
+/* The one place that knows the workload to be an init system. */
 static int mark_system_init(struct import *im)
 {
+	im->cfg->init = true;
 	return import_note(
-		im, LXC_UNSUPPORTED, NULL,
-		"the command is %s, a system's init, which the guest runs as it runs any "
-		"command: it is not PID 1, as most of them want to be; to run one service "
-		"alone, put its command in workload.argv",
+		im, LXC_BECOMES, NULL,
+		"init true, as the command is %s, a system's init: it is PID 1 there, on the "
+		"container kernel",
 		word_show(im->cfg->argv[0]).text);
 }
 
@@ -616,6 +616,25 @@ static int import_command(struct import *im)
 	else
 		return 0;
 	return ret == 0 && is_system_init(im->cfg->argv[0]) ? mark_system_init(im) : ret;
+}
+
+/* What they mean depends on the command. */
+static int import_signals(struct import *im)
+{
+	int ret = 0;
+
+	for (size_t i = 0; ret == 0 && i < im->items->n; i++) {
+		const struct lxc_item *item = &im->items->items[i];
+
+		if (im->undone[i] || !*item->value ||
+		    strncmp(item->key, "lxc.signal.", strlen("lxc.signal.")) != 0)
+			continue;
+		if (im->cfg->init && strcmp(item->key, "lxc.signal.halt") == 0)
+			ret = import_note(im, LXC_MEANINGLESS, item, "%s", own_halt);
+		else
+			ret = import_note(im, LXC_UNSUPPORTED, item, "%s", signals);
+	}
+	return ret;
 }
 
 /* ---- the whole ---- */
@@ -656,6 +675,8 @@ int lxc_import(struct boot_config *cfg, const char *name, const struct lxc_items
 		ret = import_rootfs(&im);
 	if (ret == 0)
 		ret = import_command(&im);
+	if (ret == 0)
+		ret = import_signals(&im);
 	if (ret == 0)
 		ret = import_size(&im);
 	return ret == 0 ? import_nets(&im) : ret;

@@ -57,7 +57,9 @@ static int open_kernel(struct launch *l, const struct boot_config *cfg, struct e
 	if (cfg->kernel)
 		snprintf(l->kernel_path, sizeof(l->kernel_path), "%s", cfg->kernel);
 	else
-		ret = find_own("vmlinux-micro", ", or give --kernel", l->kernel_path, err);
+		/* An init takes namespaces and cgroups, which the small one has not. */
+		ret = find_own(cfg->init ? "vmlinux-container" : "vmlinux-micro",
+			       ", or give --kernel", l->kernel_path, err);
 	if (ret)
 		return ret;
 	l->spec.kernel_path = l->kernel_path;
@@ -210,6 +212,7 @@ static int describe_workload(struct launch *l, const struct boot_config *cfg, bo
 	w->env = (char *const *)(uintptr_t)l->env;
 	w->cwd = cfg->workdir;
 	w->hostname = cfg->name;
+	w->init = cfg->init;
 	w->terminal = terminal;
 	if (terminal && !terminal_size(&w->rows, &w->cols))
 		w->rows = w->cols = 0;

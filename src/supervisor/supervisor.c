@@ -162,7 +162,8 @@ static void stop_further(struct supervisor *s, int signo)
 	case NOT_STOPPING:
 		s->stopping = STOPPING_SIGNAL;
 		s->deadline_ns = clock_now_ns() + s->grace_ns;
-		agent_signal(&s->agent, signo);
+		/* To an init the others mean something else: to reboot, to read its files again. */
+		agent_signal(&s->agent, s->cfg->init ? SIGTERM : signo);
 		break;
 	case STOPPING_SIGNAL:
 		s->stopping = STOPPING_SHUTDOWN;

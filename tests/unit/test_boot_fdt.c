@@ -21,6 +21,7 @@ static struct machine machine(void)
 			.env = (char *const *)env_two,
 			.cwd = "/srv",
 			.hostname = "box",
+			.init = true,
 			.terminal = true,
 			.rows = 25,
 			.cols = 80,
@@ -175,6 +176,7 @@ Test(boot_fdt, workload_as_the_agent_reads_it)
 	expect_bytes("/kvmbox", "env", "A=1\0B=two words\0", 16);
 	expect_string("/kvmbox", "cwd", "/srv");
 	expect_string("/kvmbox", "hostname", "box");
+	expect_bytes("/kvmbox", "init", "", 0);
 	expect_bytes("/kvmbox", "terminal", "", 0);
 	EXPECT_CELLS("/kvmbox", "winsize", 25, 80);
 	expect_string("/kvmbox/root", "device", "/dev/vda");
@@ -220,6 +222,7 @@ Test(boot_fdt, what_is_not_given_is_not_there)
 	expect_no_prop("/kvmbox", "env");
 	expect_no_prop("/kvmbox", "cwd");
 	expect_no_prop("/kvmbox", "hostname");
+	expect_no_prop("/kvmbox", "init");
 	expect_no_prop("/kvmbox", "terminal");
 	expect_no_prop("/kvmbox", "winsize");
 	expect_no_prop("/kvmbox", "dns");

@@ -209,6 +209,17 @@ Test(config_json, root_drive_with_workload_is_no_full_system)
 	cr_expect(cfg.disks[0].root);
 }
 
+Test(config_json, init)
+{
+	expect_ok("{ \"drives\": [ { \"path_on_host\": \"r\", \"is_root_device\": true } ],"
+		  "  \"init\": true }");
+	cr_assert_eq(config_finish(&cfg, &err), 0, "%s", err.text);
+	cr_expect(cfg.init);
+	cr_expect_not(cfg.full_system);
+	cr_expect_str_eq(cfg.argv[0], "/sbin/init");
+	cr_expect_null(cfg.argv[1]);
+}
+
 Test(config_json, nothing_given)
 {
 	expect_ok("{}");
@@ -219,6 +230,7 @@ Test(config_json, nothing_given)
 	cr_expect_eq(cfg.timeout_ms, 0);
 	cr_assert_not_null(cfg.env);
 	cr_expect_null(cfg.env[0]);
+	cr_expect_not(cfg.init);
 	cr_expect_not(cfg.full_system);
 }
 
@@ -304,6 +316,7 @@ Test(config_json, wrong_types)
 		  "drives[0].path_on_host: expected a string" },
 		{ "{\"drives\":[{\"is_root_device\":1}]}",
 		  "drives[0].is_root_device: expected true or false, found a number" },
+		{ "{\"init\":\"/sbin/init\"}", "init: expected true or false, found a string" },
 		{ "{\"drives\":[{\"is_read_only\":\"true\"}]}",
 		  "drives[0].is_read_only: expected true or false, found a string" },
 		{ "{\"drives\":[{\"cache_type\":1}]}", "drives[0].cache_type: expected a string" },

@@ -210,6 +210,21 @@ Test(config_options, full_system)
 	EXPECT_REFUSED("the working directory (--workdir)", "--initrd", "a.img", "--workdir", "/");
 }
 
+Test(config_options, init)
+{
+	EXPECT_BOOT("--init");
+	cr_expect(cfg.init);
+	cr_expect_str_eq(cfg.argv[0], "/sbin/init");
+	cr_expect_null(cfg.argv[1]);
+	EXPECT_BOOT("--init", "--", "/lib/systemd/systemd", "--unit=x");
+	cr_expect(cfg.init);
+	cr_expect_str_eq(cfg.argv[0], "/lib/systemd/systemd");
+	cr_expect_str_eq(cfg.argv[1], "--unit=x");
+	EXPECT_BOOT("--", "/sbin/init");
+	cr_expect_not(cfg.init);
+	EXPECT_REFUSED("the initrd a.img brings its own init", "--initrd", "a.img", "--init");
+}
+
 Test(config_options, help)
 {
 	char text[8192] = "";
@@ -226,8 +241,9 @@ Test(config_options, help)
 	cr_expect(strstr(text, "Usage: kvmbox boot"));
 
 	static const char *const options[] = {
-		"--cpus", "--mem",    "--kernel", "--initrd",  "--append",  "--rootfs", "--disk",
-		"--name", "--config", "--env",    "--workdir", "--timeout", "--json",   "--help",
+		"--cpus",    "--mem",     "--kernel", "--initrd", "--append",
+		"--rootfs",  "--disk",    "--name",   "--config", "--env",
+		"--workdir", "--timeout", "--json",   "--help",   "--init",
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

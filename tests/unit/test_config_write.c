@@ -113,7 +113,8 @@ static const char full[] =
 	"  \"publish\": [ \"8080:80\", \"127.0.0.1:53:5353/udp\", \"[::1]:2222:22\" ],"
 	"  \"forward\": [ \"d.sock=unix:/run/d.sock\", \"/run/x=tcp:[::1]:80\" ],"
 	"  \"workload\": { \"argv\": [ \"/bin/echo\", \"\", \"a b\" ],"
-	"                  \"env\": { \"A\": \"1\", \"B\": \"x=y\" }, \"workdir\": \"/srv\" } }";
+	"                  \"env\": { \"A\": \"1\", \"B\": \"x=y\" }, \"workdir\": \"/srv\" }, "
+	"\"init\": true }";
 
 Test(config_write, every_field_comes_back)
 {
@@ -128,6 +129,7 @@ Test(config_write, every_field_comes_back)
 	cr_expect_eq(again.cpus, 3);
 	cr_expect_eq(again.mem_bytes, 640ull << 20);
 	cr_expect_eq(again.timeout_ms, 1500);
+	cr_expect(again.init);
 	expect_same_list(cfg.argv, again.argv);
 	expect_same_list(cfg.env, again.env);
 	cr_assert_eq(again.ndisks, 2);

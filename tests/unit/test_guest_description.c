@@ -11,10 +11,10 @@
 
 /* What a test may put there. */
 static const char *const properties[] = {
-	"argv",     "env",         "cwd",         "hostname",       "terminal",
-	"winsize",  "root/device", "root/fstype", "root/read-only", "root/overlay",
-	"dns",      "net0/mac",    "net0/mtu",    "net0/addresses", "net0/gateways",
-	"net1/mac", "net2/mac",
+	"argv",          "init",     "env",         "cwd",         "hostname",
+	"terminal",      "winsize",  "root/device", "root/fstype", "root/read-only",
+	"root/overlay",  "dns",      "net0/mac",    "net0/mtu",    "net0/addresses",
+	"net0/gateways", "net1/mac", "net2/mac",
 };
 
 static const char *const directories[] = { "root", "net0", "net1", "net2" };
@@ -96,6 +96,7 @@ Test(guest_description, least)
 	cr_assert_null(d.env[0]);
 	cr_assert_null(d.cwd);
 	cr_assert_null(d.hostname);
+	cr_assert_not(d.init);
 	cr_assert_not(d.terminal);
 	cr_assert_eq(d.rows, 0);
 	cr_assert_eq(d.cols, 0);
@@ -160,6 +161,7 @@ Test(guest_description, all)
 	PUT("env", "A=1\0B=\0C=x=y");
 	PUT("cwd", "/srv");
 	PUT("hostname", "box");
+	put("init", "", 0);
 	put("terminal", "", 0);
 	put("winsize", "\x00\x00\x01\x02\x00\x00\xff\xff", 8);
 	put("root/read-only", "", 0);
@@ -176,6 +178,7 @@ Test(guest_description, all)
 	cr_assert_null(d.env[3]);
 	cr_assert_str_eq(d.cwd, "/srv");
 	cr_assert_str_eq(d.hostname, "box");
+	cr_assert(d.init);
 	cr_assert(d.terminal);
 	cr_assert_eq(d.rows, 0x102);
 	cr_assert_eq(d.cols, 0xffff);

@@ -136,7 +136,8 @@ Test(lxc_import, debian_container)
 	expect_note(8, LXC_MEANINGLESS, "it protects the host's kernel");
 	expect_note(7, LXC_MEANINGLESS, "/sys/fs/fuse/connections is the host's kernel's");
 	expect_note(3, LXC_UNSUPPORTED, "not on lxcbr0");
-	expect_note(0, LXC_UNSUPPORTED, "a system's init");
+	cr_expect(cfg.init);
+	expect_note(0, LXC_BECOMES, "a system's init");
 	expect_ordered();
 	/* Lines that are alike are told of once. */
 	for (size_t i = 0; i < report.n; i++) {
@@ -258,7 +259,7 @@ Test(lxc_import, shifted_files)
 	expect_ok("lxc.rootfs.path = /r\nlxc.rootfs.options = idmap=container\n"
 		  "lxc.idmap = b 0 100000 65536");
 	expect_note(3, LXC_MEANINGLESS, "are not shifted");
-	cr_expect_eq(lxc_report_count(&report, LXC_UNSUPPORTED), 1, "the init's");
+	cr_expect_eq(lxc_report_count(&report, LXC_UNSUPPORTED), 0);
 }
 
 Test(lxc_import, command)
@@ -266,6 +267,7 @@ Test(lxc_import, command)
 	expect_ok("lxc.rootfs.path = /r\nlxc.init.cmd = /bin/app  -a \"b c\" '' d'e f'g\n"
 		  "lxc.init.cwd = /srv\nlxc.environment = A=b c\nlxc.environment = A=d\n"
 		  "lxc.environment = KVMBOX_NOT_SET\nlxc.init.uid = 1000\nlxc.init.gid = 0\n");
+	cr_expect_not(cfg.init);
 	cr_expect_str_eq(cfg.argv[0], "/bin/app");
 	cr_expect_str_eq(cfg.argv[1], "-a");
 	cr_expect_str_eq(cfg.argv[2], "b c");
@@ -286,6 +288,19 @@ Test(lxc_import, command)
 	expect_ok("lxc.execute.cmd = /bin/x\nlxc.init.cmd = /bin/y\n");
 	cr_expect_str_eq(cfg.argv[0], "/bin/y");
 	expect_note(1, LXC_UNUSED, "lxc-start runs lxc.init.cmd");
+}
+
+/* Which has a way of its own to be shut down. */
+Test(lxc_import, signals_of_an_init)
+{
+	expect_ok("lxc.rootfs.path = /r\nlxc.signal.halt = SIGUSR1\nlxc.signal.stop = SIGKILL\n"
+		  "lxc.init.cmd = /lib/systemd/systemd --log-level=debug\n");
+	cr_expect(cfg.init);
+	expect_note(2, LXC_MEANINGLESS, "kvmbox stop has a system's init shut down");
+	expect_note(3, LXC_UNSUPPORTED, "SIGTERM");
+	expect_ok("lxc.rootfs.path = /r\nlxc.signal.halt = SIGUSR1\nlxc.init.cmd = /bin/app\n");
+	cr_expect_not(cfg.init);
+	expect_note(2, LXC_UNSUPPORTED, "SIGTERM");
 }
 
 Test(lxc_import, networks)
