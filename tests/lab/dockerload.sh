@@ -2,8 +2,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2016,SC2034,SC2154  # guests expand their own; lib.sh and run share variables
 #
-# The docker host under load, and over more than one boot. A topic of its own for the time that all takes where the
-# host is emulated.
+# The docker host under load, and with disks that it must not touch. A topic of its own for the time that all takes
+# where the host is emulated.
 # shellcheck source=tests/lab/dockerhost.sh
 . "$lab/dockerhost.sh"
 
@@ -27,31 +27,6 @@ case_limits() {
 	expect_line '^the end of the bomb: bomb$'
 	expect_line '^dockerd: is the same$'
 	expect_line '^swap: 2[0-9][0-9] MiB$'
-}
-
-# As the workload itself, stopped by a signal to kvmbox; and once more over the same disk.
-limit_kept=1000
-case_kept() {
-	need_docker_host
-	need e2fsck
-	need_mem 1400
-	truncate -s 1G data
-	for expected in '' kept; do
-		docker_guest -- /bin/sh -c '
-			{ until docker version >/dev/null 2>&1; do sleep 1; done
-			  docker volume create keep
-			  file=$(docker volume inspect -f "{{.Mountpoint}}" keep)/file
-			  echo "volume: $(cat $file 2>/dev/null)"
-			  echo kept >$file; echo written; } &
-			exec /usr/lib/kvmbox/docker-host'
-		await_line '^written$' "$out" 400
-		await_line '^docker-host: ready$' "$out" 60
-		kill -TERM "$pid"
-		finish
-		expect_status 0
-		expect_line "^volume: $expected\$"
-		fsck_clean data
-	done
 }
 
 # Never formats what holds something else.
