@@ -154,17 +154,6 @@ static void disk_option(const char *path, char *option)
 
 /* ---- up ---- */
 
-static int find_own(const char *name, char *path, struct error *err)
-{
-	int ret = datadir_find(name, path, PATH_MAX);
-
-	return ret ? error_set(err, -ret,
-			       "%s, a part of the docker host, is not there: build it with meson "
-			       "configure -Ddocker_host=true build && ninja -C build",
-			       name)
-		   : 0;
-}
-
 static int boot(const struct docker *d, struct error *err)
 {
 	char kernel[PATH_MAX], image[PATH_MAX], disk[PATH_MAX], cpus[24];
@@ -177,8 +166,8 @@ static int boot(const struct docker *d, struct error *err)
 
 	if (!argv)
 		return error_set(err, ENOMEM, "out of memory");
-	if ((ret = find_own("vmlinux-container", kernel, err)) ||
-	    (ret = find_own("docker-host.erofs", image, err)) ||
+	if ((ret = datadir_require("vmlinux-container", DATADIR_DOCKER_HOST, "", kernel, err)) ||
+	    (ret = datadir_require("docker-host.erofs", DATADIR_DOCKER_HOST, "", image, err)) ||
 	    (ret = disk_path(d->name, true, disk, sizeof(disk), err)) ||
 	    (ret = disk_make(d, disk, err)))
 		return ret;

@@ -30,3 +30,15 @@ int datadir_find(const char *name, char *path, size_t size)
 	}
 	return -ENOENT;
 }
+
+int datadir_require(const char *name, const char *how, const char *instead, char *path,
+		    struct error *err)
+{
+	int ret = datadir_find(name, path, PATH_MAX);
+
+	return ret ? error_set(err, -ret,
+			       "%s is not there, beside the program or installed with it: build it "
+			       "with %s%s",
+			       name, how, instead)
+		   : 0;
+}

@@ -20,18 +20,6 @@
 #define DEFAULT_CMDLINE "console=ttyS0 quiet reboot=k panic=-1"
 #define DISK_QUEUES_MAX 4
 
-static int find_own(const char *name, const char *instead, char *path, struct error *err)
-{
-	int ret = datadir_find(name, path, PATH_MAX);
-
-	if (ret)
-		return error_set(err, -ret,
-				 "%s is not there, beside the program or installed with it: build "
-				 "it with scripts/quickstart%s",
-				 name, instead);
-	return 0;
-}
-
 static int open_file(const char *path, const char *what, int flags, struct error *err)
 {
 	int fd = open(path, flags | O_CLOEXEC);
@@ -58,8 +46,10 @@ static int open_kernel(struct launch *l, const struct boot_config *cfg, struct e
 		snprintf(l->kernel_path, sizeof(l->kernel_path), "%s", cfg->kernel);
 	else
 		/* An init takes namespaces and cgroups, which the small one has not. */
-		ret = find_own(cfg->init ? "vmlinux-container" : "vmlinux-micro",
-			       ", or give --kernel", l->kernel_path, err);
+		ret = cfg->init ? datadir_require("vmlinux-container", DATADIR_DOCKER_HOST,
+						  ", or give --kernel", l->kernel_path, err)
+				: datadir_require("vmlinux-micro", DATADIR_ALWAYS,
+						  ", or give --kernel", l->kernel_path, err);
 	if (ret)
 		return ret;
 	l->spec.kernel_path = l->kernel_path;
@@ -76,7 +66,7 @@ static int open_initrd(struct launch *l, const struct boot_config *cfg, struct e
 	if (cfg->initrd)
 		snprintf(l->initrd_path, sizeof(l->initrd_path), "%s", cfg->initrd);
 	else
-		ret = find_own("init.cpio", "", l->initrd_path, err);
+		ret = datadir_require("init.cpio", DATADIR_ALWAYS, "", l->initrd_path, err);
 	if (ret)
 		return ret;
 	l->spec.initrd_path = l->initrd_path;
@@ -125,7 +115,8 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 	} else {
 		l->rootfs.fstype = "erofs";
 		l->rootfs.read_only = true;
-		ret = find_own("builtin.erofs", ", or give --rootfs", l->rootfs.path, err);
+		ret = datadir_require("builtin.erofs", DATADIR_ALWAYS, ", or give --rootfs",
+				      l->rootfs.path, err);
 	}
 	if (ret)
 		return ret;
