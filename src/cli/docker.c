@@ -35,7 +35,7 @@
 #define READY        "docker-host: ready\n"
 #define GUEST_HOST   "/usr/lib/kvmbox/docker-host"
 #define SOCKET       "docker.sock"
-#define FORWARD      SOCKET "=unix:/run/docker.sock"
+#define FORWARD      "docker.sock=unix:/run/docker.sock"
 
 static const char help[] =
 	"Usage: kvmbox docker up [OPTION]...\n"
@@ -156,7 +156,7 @@ static void disk_option(const char *path, char *option)
 
 static int boot(const struct docker *d, struct error *err)
 {
-	char kernel[PATH_MAX], image[PATH_MAX], disk[PATH_MAX], cpus[24];
+	char kernel[PATH_MAX], image[PATH_MAX], disk[PATH_MAX] = "", cpus[24];
 	char option[2 * PATH_MAX + 32];
 	AUTO_FREE const char **argv = calloc(32 + 2 * d->npublish, sizeof(*argv));
 	uint64_t begin_ns = clock_now_ns();
