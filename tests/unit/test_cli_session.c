@@ -81,7 +81,8 @@ static void give_data(uint32_t stream, const void *bytes, size_t len)
 	uint8_t payload[KVMBOX_FRAME_MAX];
 
 	memcpy(payload, &stream, sizeof(stream));
-	memcpy(payload + sizeof(stream), bytes, len);
+	if (len)
+		memcpy(payload + sizeof(stream), bytes, len);
 	give(KVMBOX_FRAME_DATA, payload, sizeof(stream) + len);
 }
 
