@@ -106,7 +106,8 @@ case_flood() {
 	await 300 'the end of the flood' grep -qx 'the end' "$state/g/output.log"
 	[[ $(du -sk --apparent-size "$state/g" | cut -f 1) -le 4200 ]] || fail "the logs have $(du -sh "$state/g")"
 	[[ $(vm logs -n 1 g) == 'the end' ]] || fail "the last line is lost"
-	vm exec g /bin/sh -c 'head -c 3000000 /dev/zero | tr "\0" x >/dev/console'
+	# Each byte of the serial port leaves the guest.
+	vm exec g /bin/sh -c "head -c $((mb * 3000)) /dev/zero | tr '\\0' x >/dev/console"
 	[[ $(du -sk --apparent-size "$state/g" | cut -f 1) -le 6300 ]] || fail "the logs have $(du -sh "$state/g")"
 	vm rm -f g >/dev/null
 	note "$mb MB"

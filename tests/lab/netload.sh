@@ -130,13 +130,14 @@ moved() {
 }
 
 iperf_client() {
-	timeout 100 iperf3 --client 198.51.100.2 --bytes 16M --json "$@" >iperf.json
+	timeout 300 iperf3 --client 198.51.100.2 --bytes 16M --json "$@" >iperf.json
 }
 
 case_iperf_1_pair() {
 	iperf 1
 }
 
+limit_iperf_4_pairs=400
 case_iperf_4_pairs() {
 	iperf 4
 }
@@ -165,6 +166,7 @@ expect_no_frames() {
 
 # On the tap, frames are longer than the MTU and their checksums are not done yet, both ways: that is what the
 # offloads are for. A network card which can do neither has "remote" behind it, where all must be in order.
+limit_frames=400
 case_frames() {
 	own_host
 	need ethtool tcpdump tshark
