@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -91,6 +92,38 @@ int frame_receive(int fd, int timeout_ms, struct kvmbox_frame *frame, void *buf,
 	if (frame->len > size)
 		return -EMSGSIZE;
 	return read_whole(fd, timeout_ms, buf, frame->len);
+}
+
+ssize_t frame_fill(struct frame_reader *r, int fd)
+{
+	ssize_t n;
+
+	memmove(r->buf, r->buf + r->off, r->len);
+	r->off = 0;
+	do
+		n = recv(fd, r->buf + r->len, sizeof(r->buf) - r->len, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	r->len += (size_t)n;
+	return n;
+}
+
+int frame_next(struct frame_reader *r, struct kvmbox_frame *frame, const uint8_t **payload)
+{
+	const uint8_t *here = r->buf + r->off;
+
+	if (r->len < sizeof(*frame))
+		return 0;
+	memcpy(frame, here, sizeof(*frame));
+	if (frame->len > KVMBOX_FRAME_MAX)
+		return -EPROTO;
+	if (r->len < sizeof(*frame) + frame->len)
+		return 0;
+	*payload = here + sizeof(*frame);
+	r->off += sizeof(*frame) + frame->len;
+	r->len -= sizeof(*frame) + frame->len;
+	return 1;
 }
 
 char *frame_string(char **next, size_t *left)

@@ -14,6 +14,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /*
  * Sends one frame whole, of which the payload is the head_len bytes at head and
@@ -36,6 +37,30 @@ static inline int frame_send(int fd, int timeout_ms, uint16_t type, const void *
  * -ETIMEDOUT; or another negative errno.
  */
 int frame_receive(int fd, int timeout_ms, struct kvmbox_frame *frame, void *buf, size_t size);
+
+/*
+ * Frames as they come, for who serves other descriptors as well and must not
+ * wait. Zeroed, it is empty.
+ */
+struct frame_reader {
+	size_t off; /* bytes of buf that were returned already */
+	size_t len; /* bytes behind them */
+	uint8_t buf[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
+};
+
+/*
+ * Reads once what the socket has. Returns the bytes read; 0 at the end of the
+ * stream; -EAGAIN if there is nothing; or another negative errno.
+ */
+ssize_t frame_fill(struct frame_reader *r, int fd);
+
+/*
+ * Takes the next frame off what was read. Returns 1 with its header in *frame
+ * and *payload pointing to its bytes, at any alignment and good until the next
+ * frame_fill(); 0 if there is no whole one; -EPROTO for one that is over
+ * KVMBOX_FRAME_MAX.
+ */
+int frame_next(struct frame_reader *r, struct kvmbox_frame *frame, const uint8_t **payload);
 
 /*
  * Takes the next NUL-terminated string off the *left bytes at *next, and moves

@@ -259,7 +259,7 @@ static bool host_serve(void)
 	int ret;
 
 	while ((ret = control_receive(&exec.control, &payload)) > 0) {
-		const struct kvmbox_frame *frame = &exec.control.buf.frame;
+		const struct kvmbox_frame *frame = &exec.control.frame;
 		union {
 			struct kvmbox_signal signal;
 			struct kvmbox_winsize winsize;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "init/link.h"
 
-#include "common/frame.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -94,43 +92,20 @@ int control_send(struct control *c, uint16_t type, const void *payload, size_t l
 	return frame_send(c->fd, SEND_TIMEOUT_MS, type, payload, len);
 }
 
-/* Returns 1 if a whole frame is at the start of the buffer, 0 if not yet. */
-static int control_frame(struct control *c, const void **payload)
-{
-	size_t len;
-
-	if (c->have < sizeof(c->buf.frame))
-		return 0;
-	if (c->buf.frame.len > KVMBOX_FRAME_MAX)
-		return -EPROTO;
-	len = sizeof(c->buf.frame) + c->buf.frame.len;
-	if (c->have < len)
-		return 0;
-	*payload = c->buf.bytes + sizeof(c->buf.frame);
-	c->used = len;
-	return 1;
-}
-
 int control_receive(struct control *c, const void **payload)
 {
-	c->have -= c->used;
-	memmove(c->buf.bytes, c->buf.bytes + c->used, c->have);
-	c->used = 0;
 	for (;;) {
-		int ret = control_frame(c, payload);
+		const uint8_t *bytes;
+		int ret = frame_next(&c->reader, &c->frame, &bytes);
 		ssize_t n;
 
-		if (ret)
+		if (ret) {
+			*payload = ret > 0 ? bytes : NULL;
 			return ret;
-		n = read(c->fd, c->buf.bytes + c->have, sizeof(c->buf) - c->have);
-		if (n > 0)
-			c->have += (size_t)n;
-		else if (n == 0)
-			return -ENOTCONN;
-		else if (errno == EAGAIN)
-			return 0;
-		else if (errno != EINTR)
-			return -errno;
+		}
+		n = frame_fill(&c->reader, c->fd);
+		if (n <= 0)
+			return n == 0 ? -ENOTCONN : n == -EAGAIN ? 0 : (int)n;
 	}
 }
 
@@ -143,7 +118,7 @@ void control_linger(struct control *c)
 	for (;;) {
 		if (poll(&p, 1, -1) <= 0)
 			continue;
-		ssize_t n = read(c->fd, c->buf.bytes, sizeof(c->buf));
+		ssize_t n = read(c->fd, c->reader.buf, sizeof(c->reader.buf));
 
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return;

@@ -3,6 +3,7 @@
 #ifndef KVMBOX_INIT_LINK_H
 #define KVMBOX_INIT_LINK_H
 
+#include "common/frame.h"
 #include "kvmbox/agent.h"
 
 #include <stddef.h>
@@ -36,13 +37,9 @@ int link_listen(uint32_t port);
 int link_accept(int listener);
 
 struct control {
-	int fd;      /* not owned; -1: not connected */
-	size_t have; /* bytes in buf */
-	size_t used; /* of them, those of the frame that was returned last */
-	union {
-		struct kvmbox_frame frame;
-		uint8_t bytes[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
-	} buf;
+	int fd;                    /* not owned; -1: not connected */
+	struct kvmbox_frame frame; /* the header of what was received last */
+	struct frame_reader reader;
 };
 
 /*
@@ -53,8 +50,8 @@ int control_send(struct control *c, uint16_t type, const void *payload, size_t l
 
 /*
  * Takes the next frame without waiting. Returns 1 with *payload pointing to the
- * c->buf.frame.len bytes that follow the header, good until the next call; 0 if
- * no whole frame is there yet; -ENOTCONN at the end of the stream, -EPROTO for
+ * c->frame.len bytes that follow the header, good until the next call; 0 if no
+ * whole frame is there yet; -ENOTCONN at the end of the stream, -EPROTO for
  * a frame that is too long, or another negative errno.
  */
 int control_receive(struct control *c, const void **payload);

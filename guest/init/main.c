@@ -380,16 +380,22 @@ static void control_serve(void)
 	int ret;
 
 	while ((ret = control_receive(&init.control, &payload)) > 0) {
-		const struct kvmbox_frame *frame = &init.control.buf.frame;
+		const struct kvmbox_frame *frame = &init.control.frame;
+		struct kvmbox_signal signal;
+		struct kvmbox_winsize size;
 
 		switch (frame->type) {
 		case KVMBOX_FRAME_SIGNAL:
-			if (frame->len >= sizeof(struct kvmbox_signal))
-				workload_signal(payload);
+			if (frame->len < sizeof(signal))
+				break;
+			memcpy(&signal, payload, sizeof(signal));
+			workload_signal(&signal);
 			break;
 		case KVMBOX_FRAME_WINSIZE:
-			if (frame->len >= sizeof(struct kvmbox_winsize))
-				terminal_resize(payload);
+			if (frame->len < sizeof(size))
+				break;
+			memcpy(&size, payload, sizeof(size));
+			terminal_resize(&size);
 			break;
 		case KVMBOX_FRAME_SHUTDOWN:
 			end_begin();

@@ -18,6 +18,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "common/frame.h"
 #include "kvmbox/agent.h"
 #include "supervisor/terminal.h"
 
@@ -37,9 +38,8 @@ struct pump {
 	bool over;
 	int status; /* once it is over: as session_run() returns it */
 
-	/* from the peer: a frame as far as it has come, and what of its output is to be written */
-	uint8_t in[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
-	size_t in_off, in_len;
+	/* from the peer: frames, and what of the last one's output is to be written */
+	struct frame_reader reader;
 	const uint8_t *data;
 	size_t data_len;
 	int data_fd;
@@ -250,33 +250,26 @@ static void take_frame(struct pump *p, uint16_t type, const uint8_t *payload, si
 /* Look at frames that are whole, up to one with output, which is then to be written first. */
 static void take_frames(struct pump *p)
 {
-	while (!p->over && !p->data_len && p->in_len >= sizeof(struct kvmbox_frame)) {
-		const uint8_t *here = p->in + p->in_off;
-		struct kvmbox_frame frame;
+	struct kvmbox_frame frame;
+	const uint8_t *payload;
+	int ret = 1;
 
-		memcpy(&frame, here, sizeof(frame));
-		if (frame.len > KVMBOX_FRAME_MAX) {
-			end(p, error_set(p->err, EPROTO,
-					 "the guest of the VM \"%s\" does not keep to the agent's "
-					 "protocol",
-					 p->s->name));
-			return;
-		}
-		if (p->in_len < sizeof(frame) + frame.len)
-			return;
-		p->in_off += sizeof(frame) + frame.len;
-		p->in_len -= sizeof(frame) + frame.len;
-		take_frame(p, frame.type, here + sizeof(frame), frame.len);
+	while (ret > 0 && !p->over && !p->data_len) {
+		ret = frame_next(&p->reader, &frame, &payload);
+		if (ret > 0)
+			take_frame(p, frame.type, payload, frame.len);
 	}
+	if (ret < 0)
+		end(p, error_set(p->err, EPROTO,
+				 "the guest of the VM \"%s\" does not keep to the agent's protocol",
+				 p->s->name));
 }
 
 static void read_peer(struct pump *p)
 {
-	memmove(p->in, p->in + p->in_off, p->in_len);
-	p->in_off = 0;
-	ssize_t n = recv(p->s->fd, p->in + p->in_len, sizeof(p->in) - p->in_len, MSG_DONTWAIT);
+	ssize_t n = frame_fill(&p->reader, p->s->fd);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
 		end(p,
@@ -285,7 +278,6 @@ static void read_peer(struct pump *p)
 			      p->s->name));
 		return;
 	}
-	p->in_len += (size_t)n;
 	take_frames(p);
 }
 

@@ -61,39 +61,18 @@ static void handle_frame(struct agent *a, uint16_t type, const uint8_t *payload,
 	}
 }
 
-/* Returns false when the stream must end. */
-static bool digest(struct agent *a)
-{
-	size_t pos = 0;
-
-	while (a->len - pos >= sizeof(struct kvmbox_frame)) {
-		struct kvmbox_frame frame;
-
-		memcpy(&frame, a->buf + pos, sizeof(frame));
-		if (frame.len > KVMBOX_FRAME_MAX)
-			return false;
-		if (a->len - pos < sizeof(frame) + frame.len)
-			break;
-		handle_frame(a, frame.type, a->buf + pos + sizeof(frame), frame.len);
-		pos += sizeof(frame) + frame.len;
-	}
-	memmove(a->buf, a->buf + pos, a->len - pos);
-	a->len -= pos;
-	return true;
-}
-
 void agent_read(struct agent *a)
 {
-	ssize_t n = recv(a->fd, a->buf + a->len, sizeof(a->buf) - a->len, MSG_DONTWAIT);
+	struct kvmbox_frame frame;
+	const uint8_t *payload;
+	ssize_t n = frame_fill(&a->reader, a->fd);
+	int ret = 0;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return;
-	if (n <= 0) {
-		agent_close(a);
-		return;
-	}
-	a->len += (size_t)n;
-	if (!digest(a))
+	while (n > 0 && (ret = frame_next(&a->reader, &frame, &payload)) > 0)
+		handle_frame(a, frame.type, payload, frame.len);
+	if (n <= 0 || ret < 0)
 		agent_close(a);
 }
 

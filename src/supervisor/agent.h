@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/frame.h"
 #include "kvmbox/agent.h"
 
 /*
@@ -14,8 +15,7 @@
  */
 struct agent {
 	int fd; /* -1: not connected, or over */
-	uint8_t buf[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
-	size_t len;
+	struct frame_reader reader;
 
 	/* what was heard so far; times are CLOCK_MONOTONIC of this host, 0: not yet */
 	uint64_t hello_ns, started_ns, exit_ns;

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "common/frame.h"
 
 #define EXECS_MAX         12 /* of the calls, so that there is always one for the guest's health */
 #define CALLS_MAX         16
@@ -29,8 +30,7 @@ struct call {
 	int fd;
 	bool exec;            /* otherwise for the guest's health */
 	uint64_t deadline_ns; /* 0: none */
-	uint8_t frame[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
-	size_t frame_len;
+	struct frame_reader reader;
 	struct text out, err;
 	bool truncated;
 	char error[512];
@@ -192,33 +192,22 @@ static bool handle_frame(struct calls *c, unsigned int i, uint16_t type, const u
 static void call_read(struct calls *c, unsigned int i)
 {
 	struct call *call = c->calls[i];
-	ssize_t n = recv(call->fd, call->frame + call->frame_len,
-			 sizeof(call->frame) - call->frame_len, MSG_DONTWAIT);
-	size_t pos = 0;
+	struct kvmbox_frame frame;
+	const uint8_t *payload;
+	ssize_t n = frame_fill(&call->reader, call->fd);
+	int ret;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n == -EAGAIN)
 		return;
 	if (n <= 0) {
 		call_failed(c, i, "the guest's agent does not answer");
 		return;
 	}
-	call->frame_len += (size_t)n;
-	while (call->frame_len - pos >= sizeof(struct kvmbox_frame)) {
-		struct kvmbox_frame frame;
-
-		memcpy(&frame, call->frame + pos, sizeof(frame));
-		if (frame.len > KVMBOX_FRAME_MAX) {
-			call_failed(c, i, "the guest's agent answers nonsense");
+	while ((ret = frame_next(&call->reader, &frame, &payload)) > 0)
+		if (!handle_frame(c, i, frame.type, payload, frame.len))
 			return;
-		}
-		if (call->frame_len - pos < sizeof(frame) + frame.len)
-			break;
-		if (!handle_frame(c, i, frame.type, call->frame + pos + sizeof(frame), frame.len))
-			return;
-		pos += sizeof(frame) + frame.len;
-	}
-	memmove(call->frame, call->frame + pos, call->frame_len - pos);
-	call->frame_len -= pos;
+	if (ret < 0)
+		call_failed(c, i, "the guest's agent answers nonsense");
 }
 
 static void check_clock(struct calls *c)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "common/frame.h"
 
 #define CLIENTS_MAX 16
 #define OUT_MAX     (1u << 20) /* bytes that a client may lag behind */
@@ -23,9 +24,8 @@ struct client {
 	bool silent;  /* it has closed its half, and may still listen */
 	bool closing; /* once what is left is sent */
 
-	/* from it: a frame as far as it has come, and input that the workload has not taken */
-	uint8_t frame[sizeof(struct kvmbox_frame) + KVMBOX_FRAME_MAX];
-	size_t frame_len;
+	/* from it: frames, and input that the workload has not taken */
+	struct frame_reader reader;
 	uint8_t input[KVMBOX_STDIN_WINDOW];
 	size_t input_off, input_len;
 	bool input_end;
@@ -298,32 +298,18 @@ static bool handle_frame(struct output *o, struct client *c, uint16_t type, cons
 /* Returns false when the client is gone or breaks the protocol. */
 static bool client_read(struct output *o, struct client *c)
 {
-	ssize_t n =
-		recv(c->fd, c->frame + c->frame_len, sizeof(c->frame) - c->frame_len, MSG_DONTWAIT);
-	size_t pos = 0;
+	struct kvmbox_frame frame;
+	const uint8_t *payload;
+	ssize_t n = frame_fill(&c->reader, c->fd);
+	int ret;
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return true;
 	if (n < 0)
-		return false;
-	if (n == 0)
-		c->silent = true;
-	c->frame_len += (size_t)n;
-	while (c->frame_len - pos >= sizeof(struct kvmbox_frame)) {
-		struct kvmbox_frame frame;
-
-		memcpy(&frame, c->frame + pos, sizeof(frame));
-		if (frame.len > KVMBOX_FRAME_MAX)
+		return n == -EAGAIN;
+	c->silent = n == 0;
+	while ((ret = frame_next(&c->reader, &frame, &payload)) > 0)
+		if (!handle_frame(o, c, frame.type, payload, frame.len))
 			return false;
-		if (c->frame_len - pos < sizeof(frame) + frame.len)
-			break;
-		if (!handle_frame(o, c, frame.type, c->frame + pos + sizeof(frame), frame.len))
-			return false;
-		pos += sizeof(frame) + frame.len;
-	}
-	memmove(c->frame, c->frame + pos, c->frame_len - pos);
-	c->frame_len -= pos;
-	return true;
+	return ret == 0;
 }
 
 static void client_event(struct output *o, unsigned int i, uint32_t events)

@@ -61,8 +61,8 @@ static void frame_put(uint8_t *buf, size_t *len, uint16_t type, const void *data
 static void receives(uint16_t type, const void *data, size_t len)
 {
 	cr_assert_eq(control_receive(&c, &payload), 1);
-	cr_assert_eq(c.buf.frame.type, type);
-	cr_assert_eq(c.buf.frame.len, len);
+	cr_assert_eq(c.frame.type, type);
+	cr_assert_eq(c.frame.len, len);
 	if (len)
 		cr_assert_eq(memcmp(payload, data, len), 0);
 }
@@ -120,8 +120,8 @@ Test(guest_link, split)
 				size_t data_len[] = { sizeof(w), 4, 1 };
 
 				cr_assert_lt(frames, 3);
-				cr_assert_eq(c.buf.frame.type, type[frames], "cut at %zu", cut);
-				cr_assert_eq(c.buf.frame.len, data_len[frames], "cut at %zu", cut);
+				cr_assert_eq(c.frame.type, type[frames], "cut at %zu", cut);
+				cr_assert_eq(c.frame.len, data_len[frames], "cut at %zu", cut);
 				cr_assert_eq(memcmp(payload, data[frames], data_len[frames]), 0,
 					     "cut at %zu", cut);
 				frames++;
