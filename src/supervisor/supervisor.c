@@ -83,6 +83,12 @@ struct supervisor {
 	int ready_fd;    /* in the background, until it is ready; then -1 */
 	int log_pipe[2]; /* in the background: what kvmbox itself prints */
 	bool paused;
+	/*
+	 * Sending never waits, or a monitor that does not read would stop us with it. While there
+	 * is no room, nobody is listened to who would have us send more, but the monitor: it has
+	 * only so many questions at a time (device/vsock.c), and goes on reading meanwhile.
+	 */
+	bool channel_full;
 
 	bool gone;     /* the monitor has been reaped */
 	bool lingered; /* and who is attached has had the time to read what was left */
@@ -551,12 +557,7 @@ static bool finished(const struct supervisor *s)
 static void step(struct supervisor *s)
 {
 	bool console_is_ours = !s->cfg->full_system;
-	/*
-	 * Sending never waits, or a monitor that does not read would stop us with it. While there
-	 * is no room, nobody is listened to who would have us send more, but the monitor: it has
-	 * only so many questions at a time (device/vsock.c), and goes on reading meanwhile.
-	 */
-	bool room = s->launch.channel < 0 || channel_has_room(s->launch.channel);
+	bool room = !s->channel_full;
 	enum {
 		SIGNAL,
 		MONITOR,
@@ -598,15 +599,18 @@ static void step(struct supervisor *s)
 		handle_signal(s);
 	if (p[CHANNEL].revents & ~POLLOUT)
 		handle_channel(s);
+	/* Asked only when somebody may want to send: a step of bytes alone has no need of it. */
+	s->channel_full = (p[LINKS].revents || p[CONTROL].revents || p[DOORS].revents || !room) &&
+			  s->launch.channel >= 0 && !channel_has_room(s->launch.channel);
 	if (p[AGENT].revents && p[AGENT].fd == s->agent.fd)
 		agent_read(&s->agent);
 	if (p[CONSOLE].revents)
 		handle_console(s);
-	if (p[LINKS].revents)
+	if (p[LINKS].revents && !s->channel_full)
 		link_watch_read(&s->launch.nets.links, handle_link, s);
-	if (p[CONTROL].revents)
+	if (p[CONTROL].revents && !s->channel_full)
 		control_run(s->control);
-	if (p[DOORS].revents)
+	if (p[DOORS].revents && !s->channel_full)
 		doors_run(s->doors);
 	if (p[OUTPUT].revents)
 		output_run(s->output);
