@@ -25,7 +25,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -464,27 +463,6 @@ int state_write(const struct state_dir *dir, struct json_object *state)
 	return rename(next, last) < 0 ? -errno : 0;
 }
 
-/* The state of a VM of which nothing is known yet but that it will be. */
-static int write_first(const struct state_dir *dir, const char *name)
-{
-	struct json_object *state = json_object_new_object();
-	struct timespec now;
-
-	if (!state)
-		return -ENOMEM;
-	clock_gettime(CLOCK_REALTIME, &now);
-	json_object_object_add(state, "name", json_object_new_string(name));
-	json_object_object_add(state, "status", json_object_new_string("starting"));
-	json_object_object_add(state, "pid", json_object_new_int(getpid()));
-	json_object_object_add(
-		state, "created",
-		json_object_new_double((double)now.tv_sec + (double)now.tv_nsec / 1e9));
-	int ret = state_write(dir, state);
-
-	json_object_put(state);
-	return ret;
-}
-
 /* Make a directory of no name with its lock taken, and sweep what others have left half done. */
 static int make_nameless(struct state_dir *dir, const char *root)
 {
@@ -563,7 +541,8 @@ static int take_name(struct state_dir *dir, const char *root, const char *name, 
 	return error_set(err, EEXIST, "the name \"%s\" is being taken by others", name);
 }
 
-int state_create(struct state_dir *dir, const char *name, struct error *err)
+int state_create(struct state_dir *dir, const char *name, struct json_object *first,
+		 struct error *err)
 {
 	const size_t room = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
 	state_path root, path;
@@ -586,7 +565,7 @@ int state_create(struct state_dir *dir, const char *name, struct error *err)
 		return ret;
 	ret = make_nameless(dir, root);
 	if (ret == 0) {
-		ret = write_first(dir, name);
+		ret = state_write(dir, first);
 		if (ret < 0)
 			state_remove_own(dir);
 	}

@@ -31,12 +31,13 @@ struct state_dir {
 };
 
 /*
- * Make the directory for a VM called @name, with a first state.json: its name, the status
- * "starting", the caller's pid and the time. One that a dead VM has left with "auto_remove" goes
- * first; any other is in the way. Returns 0, or negative errno with the sentence in @err (-EEXIST:
- * the name is taken; -ENAMETOOLONG: the path of a socket in it would be longer than Linux takes).
+ * Make the directory for a VM called @name, with @first, which is borrowed, as its state.json. One
+ * that a dead VM has left with "auto_remove" goes first; any other is in the way. Returns 0, or
+ * negative errno with the sentence in @err (-EEXIST: the name is taken; -ENAMETOOLONG: the path of
+ * a socket in it would be longer than Linux takes).
  */
-int state_create(struct state_dir *dir, const char *name, struct error *err);
+int state_create(struct state_dir *dir, const char *name, struct json_object *first,
+		 struct error *err);
 
 /* Replace state.json, all at once. Returns 0 or negative errno. */
 int state_write(const struct state_dir *dir, struct json_object *state);

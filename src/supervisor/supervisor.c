@@ -788,13 +788,17 @@ static void begin_relays(struct supervisor *s)
  */
 static int open_directory(struct supervisor *s, struct error *err)
 {
-	int ret = state_create(&s->dir, s->cfg->name, err);
+	struct json_object *state;
 
+	s->record.status = "starting";
+	s->record.created = record_now();
+	state = record_state(&s->record);
+	int ret = state_create(&s->dir, s->cfg->name, state, err);
+
+	json_object_put(state);
 	if (ret)
 		return ret == -EEXIST || s->cfg->detach ? ret : 0;
 	s->dir_fd = open(s->dir.path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	s->record.created = record_now();
-	set_status(s, "starting");
 	return 0;
 }
 

@@ -55,6 +55,17 @@ static void write_state(const struct state_dir *dir, const char *json)
 	json_object_put(object);
 }
 
+static int create(struct state_dir *dir, const char *name, struct error *why)
+{
+	struct json_object *first = json_object_new_object();
+
+	json_object_object_add(first, "status", json_object_new_string("starting"));
+	int ret = state_create(dir, name, first, why);
+
+	json_object_put(first);
+	return ret;
+}
+
 static const char *status_of(const char *name)
 {
 	static char status[32];
@@ -72,7 +83,7 @@ Test(state, life)
 	struct state s;
 	struct stat st;
 
-	cr_assert_eq(state_create(&dir, "web", &err), 0, "%s", err.text);
+	cr_assert_eq(create(&dir, "web", &err), 0, "%s", err.text);
 	cr_assert_eq(stat(dir.path, &st), 0);
 	cr_assert_eq(st.st_mode & 0777, 0700);
 	cr_assert_eq(stat(root, &st), 0);
@@ -103,7 +114,7 @@ Test(state, own_removal)
 {
 	struct state_dir dir;
 
-	cr_assert_eq(state_create(&dir, "web", &err), 0);
+	cr_assert_eq(create(&dir, "web", &err), 0);
 	state_remove_own(&dir);
 	cr_assert_eq(dir.lock_fd, -1);
 	cr_assert_eq(entries(), 0);
@@ -113,7 +124,7 @@ Test(state, died)
 {
 	struct state_dir dir;
 
-	cr_assert_eq(state_create(&dir, "web", &err), 0);
+	cr_assert_eq(create(&dir, "web", &err), 0);
 	write_state(&dir, "{\"status\":\"running\"}");
 	state_close(&dir);
 	cr_assert_str_eq(status_of("web"), "died");
@@ -126,7 +137,7 @@ Test(state, lock_is_inherited)
 	int gate[2];
 
 	cr_assert_eq(pipe(gate), 0);
-	cr_assert_eq(state_create(&dir, "web", &err), 0);
+	cr_assert_eq(create(&dir, "web", &err), 0);
 	write_state(&dir, "{\"status\":\"running\"}");
 	pid_t child = fork();
 
@@ -152,11 +163,11 @@ Test(state, names)
 	struct state s;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		cr_assert_eq(state_create(&dir, bad[i], &err), -EINVAL);
+		cr_assert_eq(create(&dir, bad[i], &err), -EINVAL);
 		cr_assert_eq(state_read(&s, bad[i], &err), -ENOENT);
 		cr_assert_eq(state_remove(bad[i], &err), -ENOENT);
 	}
-	cr_assert_eq(state_create(&dir, "database", &err), 0);
+	cr_assert_eq(create(&dir, "database", &err), 0);
 	cr_assert_eq(state_read(&s, "datbase", &err), -ENOENT);
 	cr_assert_str_eq(err.text, "there is no VM called \"datbase\"; did you mean database?");
 	cr_assert_eq(state_read(&s, "xyz\033[2J", &err), -ENOENT);
@@ -168,11 +179,11 @@ Test(state, taken)
 {
 	struct state_dir dir, other;
 
-	cr_assert_eq(state_create(&dir, "web", &err), 0);
-	cr_assert_eq(state_create(&other, "web", &err), -EEXIST);
+	cr_assert_eq(create(&dir, "web", &err), 0);
+	cr_assert_eq(create(&other, "web", &err), -EEXIST);
 	cr_assert(strstr(err.text, "rm -f web"), "%s", err.text);
 	state_close(&dir);
-	cr_assert_eq(state_create(&other, "web", &err), -EEXIST);
+	cr_assert_eq(create(&other, "web", &err), -EEXIST);
 	cr_assert(strstr(err.text, "kvmbox rm web"), "%s", err.text);
 	cr_assert_eq(entries(), 1);
 }
@@ -185,13 +196,13 @@ Test(state, longest_path)
 	size_t room = 107 - strlen(root) - strlen("//vsock.sock_65535");
 
 	memset(name, 'n', room < 63 ? room : 63);
-	cr_assert_eq(state_create(&dir, name, &err), 0, "%s", err.text);
+	cr_assert_eq(create(&dir, name, &err), 0, "%s", err.text);
 	state_remove_own(&dir);
 	snprintf(longer, sizeof(longer), "%s/%0*d", root, (int)(room - 10), 0);
 	setenv("KVMBOX_STATE", longer, 1);
-	cr_assert_eq(state_create(&dir, "short", &err), 0, "%s", err.text);
+	cr_assert_eq(create(&dir, "short", &err), 0, "%s", err.text);
 	state_remove_own(&dir);
-	cr_assert_eq(state_create(&dir, "not-so-short", &err), -ENAMETOOLONG);
+	cr_assert_eq(create(&dir, "not-so-short", &err), -ENAMETOOLONG);
 	cr_assert(strstr(err.text, "Linux takes 107"), "%s", err.text);
 }
 
@@ -202,10 +213,10 @@ Test(state, auto_removal)
 	size_t n;
 
 	/* by whoever takes the name */
-	cr_assert_eq(state_create(&dir, "web", &err), 0);
+	cr_assert_eq(create(&dir, "web", &err), 0);
 	write_state(&dir, "{\"status\":\"running\",\"auto_remove\":true}");
 	state_close(&dir);
-	cr_assert_eq(state_create(&dir, "web", &err), 0, "%s", err.text);
+	cr_assert_eq(create(&dir, "web", &err), 0, "%s", err.text);
 	cr_assert_str_eq(status_of("web"), "starting");
 
 	/* by whoever lists, but not as long as it lives */
@@ -232,7 +243,7 @@ Test(state, list)
 	cr_assert_eq(state_list(&list, &n, &err), 0, "%s", err.text);
 	cr_assert_eq(n, 0);
 	for (size_t i = 0; i < 3; i++) {
-		cr_assert_eq(state_create(&dirs[i], names[i], &err), 0);
+		cr_assert_eq(create(&dirs[i], names[i], &err), 0);
 		write_state(&dirs[i], json[i]);
 	}
 	cr_assert_eq(state_list(&list, &n, &err), 0);
@@ -250,7 +261,7 @@ Test(state, bad_json)
 	struct state_dir dir;
 	char path[PATH_MAX];
 
-	cr_assert_eq(state_create(&dir, "web", &err), 0);
+	cr_assert_eq(create(&dir, "web", &err), 0);
 	snprintf(path, sizeof(path), "%s/state.json", dir.path);
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		FILE *f = fopen(path, "w");
@@ -270,17 +281,17 @@ Test(state, sweeping)
 	struct state_dir dir, other;
 	char path[PATH_MAX], hidden[PATH_MAX];
 
-	cr_assert_eq(state_create(&dir, "a", &err), 0);
+	cr_assert_eq(create(&dir, "a", &err), 0);
 	snprintf(path, sizeof(path), "%s/a", root);
 	snprintf(hidden, sizeof(hidden), "%s/.half", root);
 	cr_assert_eq(rename(path, hidden), 0);
 	snprintf(path, sizeof(path), "%s/.empty", root);
 	cr_assert_eq(mkdir(path, 0700), 0);
-	cr_assert_eq(state_create(&other, "b", &err), 0);
+	cr_assert_eq(create(&other, "b", &err), 0);
 	cr_assert_eq(access(hidden, F_OK), 0);
 	cr_assert_neq(access(path, F_OK), 0);
 	state_close(&dir);
-	cr_assert_eq(state_create(&dir, "c", &err), 0);
+	cr_assert_eq(create(&dir, "c", &err), 0);
 	cr_assert_neq(access(hidden, F_OK), 0);
 	cr_assert_eq(entries(), 2);
 }
@@ -300,7 +311,7 @@ static int jostle(int number)
 		struct state_dir dir;
 		struct state *list, s;
 		size_t n;
-		int ret = state_create(&dir, name, &err);
+		int ret = create(&dir, name, &err);
 
 		if (ret == 0) {
 			/* It is ours: nobody else can have it, nor remove it. */
@@ -360,7 +371,7 @@ Test(state, relative_root)
 	struct state_dir dir;
 
 	setenv("KVMBOX_STATE", "here", 1);
-	cr_assert_eq(state_create(&dir, "web", &err), -EINVAL);
+	cr_assert_eq(create(&dir, "web", &err), -EINVAL);
 	cr_assert(strstr(err.text, "an absolute path"), "%s", err.text);
 }
 
@@ -375,10 +386,10 @@ Test(state, not_root)
 		cr_assert_eq(seteuid(65534), 0);
 	}
 	unsetenv("XDG_RUNTIME_DIR");
-	cr_assert_eq(state_create(&dir, "web", &err), -ENOENT);
+	cr_assert_eq(create(&dir, "web", &err), -ENOENT);
 	cr_assert(strstr(err.text, "XDG_RUNTIME_DIR"));
 	setenv("XDG_RUNTIME_DIR", top, 1);
-	cr_assert_eq(state_create(&dir, "web", &err), 0, "%s", err.text);
+	cr_assert_eq(create(&dir, "web", &err), 0, "%s", err.text);
 	cr_assert_eq(strncmp(dir.path, root, strlen(root)), 0);
 	state_remove_own(&dir);
 	cr_assert_eq(seteuid(getuid()), 0);
