@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/accept.h"
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 #define TARGET_MAX  1024 /* bytes of a request's path with its query */
@@ -55,8 +56,7 @@ struct client {
 	bool complete;      /* the request */
 	bool keep_alive;
 
-	char *out;
-	size_t out_off, out_len, out_room;
+	struct buffer out;
 	uint64_t heard; /* when it last sent or took something, as the server counts */
 };
 
@@ -90,7 +90,7 @@ static void watch(struct http_server *s, struct client *c)
 	struct epoll_event ev = { .data.u64 = client_id(s, c) };
 
 	/* Who does not read answers gets no more of them. */
-	if (c->out_len)
+	if (c->out.len)
 		ev.events = EPOLLOUT;
 	else if (c->phase == PHASE_READING)
 		ev.events = EPOLLIN;
@@ -116,7 +116,7 @@ static void accept_again(struct http_server *s)
 /* Forget the client; its socket, if it is still open, is the caller's. */
 static void client_free(struct http_server *s, struct client *c)
 {
-	free(c->out);
+	buffer_free(&c->out);
 	free(c->body);
 	*c = (struct client){ .fd = -1, .generation = c->generation + 1 };
 	accept_again(s);
@@ -130,53 +130,20 @@ static void client_close(struct http_server *s, struct client *c)
 
 static bool out_add(struct client *c, const void *data, size_t len)
 {
-	/* Not for every piece, lest a client that reads slowly have much moved for each. */
-	if (c->out_off && c->out_off >= c->out_len) {
-		memmove(c->out, c->out + c->out_off, c->out_len);
-		c->out_off = 0;
-	}
-	if (c->out_off + c->out_len + len > c->out_room) {
-		size_t need = c->out_off + c->out_len + len, room = need + need / 4;
-		char *out = realloc(c->out, room);
-
-		if (!out)
-			return false;
-		c->out = out;
-		c->out_room = room;
-	}
-	memcpy(c->out + c->out_off + c->out_len, data, len);
-	c->out_len += len;
-	return true;
+	return buffer_add(&c->out, data, len, SIZE_MAX);
 }
 
 /* Send what the socket takes. False: the client is gone, and its slot free. */
 static bool flush(struct http_server *s, struct client *c)
 {
-	while (c->out_len) {
-		ssize_t n =
-			send(c->fd, c->out + c->out_off, c->out_len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t before = c->out.len;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			break;
-		if (n < 0) {
-			client_close(s, c);
-			return false;
-		}
-		c->out_off += (size_t)n;
-		c->out_len -= (size_t)n;
-		c->heard = ++s->now;
-	}
-	if (!c->out_len && c->phase == PHASE_CLOSING) {
+	if (buffer_send(&c->out, c->fd) || (!c->out.len && c->phase == PHASE_CLOSING)) {
 		client_close(s, c);
 		return false;
 	}
-	if (!c->out_len) {
-		free(c->out);
-		c->out = NULL;
-		c->out_off = c->out_room = 0;
-	}
+	if (c->out.len != before)
+		c->heard = ++s->now;
 	watch(s, c);
 	return true;
 }
@@ -306,7 +273,7 @@ bool http_stream(struct http_server *s, uint64_t id, const void *data, size_t le
 		return c;
 	int n = snprintf(size, sizeof(size), "%zx\r\n", len);
 
-	if (c->out_len > HTTP_STREAM_MAX || !out_add(c, size, (size_t)n) ||
+	if (c->out.len > HTTP_STREAM_MAX || !out_add(c, size, (size_t)n) ||
 	    !out_add(c, data, len) || !out_add(c, "\r\n", 2)) {
 		/* Without the last piece, so that the client sees that something is missing. */
 		client_close(s, c);
@@ -336,9 +303,7 @@ int http_upgrade(struct http_server *s, uint64_t id, const char *protocol)
 		return -1;
 	snprintf(fields, sizeof(fields), "Connection: Upgrade\r\nUpgrade: %s\r\n", protocol);
 	/* All of it at once: there is nothing before it, and it is short. */
-	if (c->out_len || !out_head(c, 101, fields) ||
-	    send(c->fd, c->out + c->out_off, c->out_len, MSG_DONTWAIT | MSG_NOSIGNAL) !=
-		    (ssize_t)c->out_len) {
+	if (c->out.len || !out_head(c, 101, fields) || buffer_send(&c->out, c->fd) || c->out.len) {
 		client_close(s, c);
 		return -1;
 	}
@@ -513,7 +478,7 @@ static bool is_silent(const struct client *c)
 
 	return c->phase == PHASE_CLOSING ||
 	       (c->phase == PHASE_READING &&
-		(c->out_len || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0));
+		(c->out.len || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0));
 }
 
 /*

@@ -9,6 +9,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -20,18 +21,13 @@
 #define TICK_NS           250000000
 #define TIMER             CALLS_MAX
 
-struct text {
-	char *buf;
-	size_t len, room;
-};
-
 struct call {
 	uint64_t id;
 	int fd;
 	bool exec;            /* otherwise for the guest's health */
 	uint64_t deadline_ns; /* 0: none */
 	struct frame_reader reader;
-	struct text out, err;
+	struct buffer out, err;
 	bool truncated;
 	char error[512];
 };
@@ -59,8 +55,8 @@ static void call_free(struct calls *c, unsigned int i)
 	if (call->deadline_ns && !--c->ntimed)
 		timer_set(c, false);
 	close(call->fd);
-	free(call->out.buf);
-	free(call->err.buf);
+	buffer_free(&call->out);
+	buffer_free(&call->err);
 	free(call);
 	c->calls[i] = NULL;
 }
@@ -79,20 +75,9 @@ static void call_failed(struct calls *c, unsigned int i, const char *fault)
 		c->ops->health(c->ctx, id, NULL);
 }
 
-static bool text_add(struct text *t, const void *data, size_t len)
+static bool text_add(struct buffer *t, const void *data, size_t len)
 {
-	if (t->len + len > t->room) {
-		size_t room = t->len + len + 4096 + t->len / 2;
-		char *buf = realloc(t->buf, room);
-
-		if (!buf)
-			return false;
-		t->buf = buf;
-		t->room = room;
-	}
-	memcpy(t->buf + t->len, data, len);
-	t->len += len;
-	return true;
+	return buffer_add(t, data, len, SIZE_MAX);
 }
 
 static void add_output(struct call *call, const uint8_t *data, size_t len)
@@ -103,7 +88,7 @@ static void add_output(struct call *call, const uint8_t *data, size_t len)
 		return;
 	memcpy(&head, data, sizeof(head));
 	len -= sizeof(head);
-	struct text *t = head.stream == KVMBOX_STREAM_ERR ? &call->err : &call->out;
+	struct buffer *t = head.stream == KVMBOX_STREAM_ERR ? &call->err : &call->out;
 
 	if (len > CALLS_OUTPUT_MAX - t->len) {
 		len = CALLS_OUTPUT_MAX - t->len;
@@ -114,24 +99,24 @@ static void add_output(struct call *call, const uint8_t *data, size_t len)
 }
 
 /* JSON is UTF-8, and what the guest wrote may be anything. */
-static struct json_object *text_json(const struct text *t)
+static struct json_object *text_json(const struct buffer *t)
 {
 	static const char instead[] = "\xef\xbf\xbd";
-	struct text clean = { 0 };
+	struct buffer clean = { 0 };
 	struct json_object *json;
 	size_t n;
 
 	for (size_t i = 0; i < t->len; i += n) {
-		const uint8_t *at = (const uint8_t *)t->buf + i;
+		const uint8_t *at = (const uint8_t *)t->bytes + i;
 		bool space = *at == '\n' || *at == '\t' || *at == '\r';
 		size_t good = space ? 1 : text_character(at, t->len - i);
 
 		n = good ? good : 1;
-		if (!text_add(&clean, good ? t->buf + i : instead, good ? good : 3))
+		if (!text_add(&clean, good ? t->bytes + i : instead, good ? good : 3))
 			break;
 	}
-	json = json_object_new_string_len(clean.len ? clean.buf : "", (int)clean.len);
-	free(clean.buf);
+	json = json_object_new_string_len(clean.len ? clean.bytes : "", (int)clean.len);
+	buffer_free(&clean);
 	return json;
 }
 
@@ -295,7 +280,7 @@ void calls_health(struct calls *c, uint64_t id)
 /* ---- exec ---- */
 
 /* What is wrong with the request; NULL: nothing. */
-static const char *add_strings(struct text *t, struct json_object *list, uint32_t *count)
+static const char *add_strings(struct buffer *t, struct json_object *list, uint32_t *count)
 {
 	*count = 0;
 	if (!list)
@@ -336,7 +321,7 @@ static const char *optional_string(struct json_object *request, const char *key,
 	return NULL;
 }
 
-static const char *exec_frames(struct text *t, struct json_object *request)
+static const char *exec_frames(struct buffer *t, struct json_object *request)
 {
 	struct {
 		struct kvmbox_frame frame;
@@ -371,7 +356,7 @@ static const char *exec_frames(struct text *t, struct json_object *request)
 	if (head.frame.len > KVMBOX_FRAME_MAX || input_len > KVMBOX_STDIN_WINDOW)
 		return "the request is too long: 64 KiB of arguments and 64 KiB of standard input "
 		       "are the most";
-	memcpy(t->buf, &head, sizeof(head));
+	memcpy(t->bytes, &head, sizeof(head));
 	/* A frame of any length is a good one, but its head counts against the longest. */
 	for (size_t left = input_len, n; left; input += n, left -= n) {
 		n = left < 32768 ? left : 32768;
@@ -385,7 +370,7 @@ static const char *exec_frames(struct text *t, struct json_object *request)
 
 void calls_exec(struct calls *c, uint64_t id, struct json_object *request)
 {
-	struct text t = { 0 };
+	struct buffer t = { 0 };
 	const char *fault = exec_frames(&t, request);
 	unsigned int i = fault ? 0 : find_slot(c, 0, EXECS_MAX);
 	struct call *call = NULL;
@@ -393,8 +378,8 @@ void calls_exec(struct calls *c, uint64_t id, struct json_object *request)
 	if (!fault && i == EXECS_MAX)
 		fault = "too many commands run at the same time";
 	if (!fault)
-		call = call_begin(c, i, id, t.buf, t.len);
-	free(t.buf);
+		call = call_begin(c, i, id, t.bytes, t.len);
+	buffer_free(&t);
 	if (call)
 		call->exec = true;
 	else

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "common/frame.h"
 
@@ -31,8 +32,7 @@ struct client {
 	bool input_end;
 
 	/* to it */
-	uint8_t *out;
-	size_t out_off, out_len, out_room;
+	struct buffer out;
 };
 
 struct output {
@@ -55,7 +55,7 @@ static void client_free(struct output *o, unsigned int i)
 	struct client *c = o->clients[i];
 
 	close(c->fd);
-	free(c->out);
+	buffer_free(&c->out);
 	free(c);
 	o->clients[i] = NULL;
 }
@@ -63,23 +63,7 @@ static void client_free(struct output *o, unsigned int i)
 /* Returns false when the client is to be left behind. */
 static bool out_add(struct client *c, const void *data, size_t len)
 {
-	if (c->out_off + c->out_len + len > c->out_room) {
-		if (c->out_len)
-			memmove(c->out, c->out + c->out_off, c->out_len);
-		c->out_off = 0;
-	}
-	if (c->out_len + len > c->out_room) {
-		size_t room = c->out_len + len + READ_BYTES;
-		uint8_t *out = room <= OUT_MAX ? realloc(c->out, room) : NULL;
-
-		if (!out)
-			return false;
-		c->out = out;
-		c->out_room = room;
-	}
-	memcpy(c->out + c->out_off + c->out_len, data, len);
-	c->out_len += len;
-	return true;
+	return buffer_add(&c->out, data, len, OUT_MAX);
 }
 
 static bool send_frame(struct client *c, uint16_t type, const void *head, size_t head_len,
@@ -88,24 +72,13 @@ static bool send_frame(struct client *c, uint16_t type, const void *head, size_t
 	struct kvmbox_frame frame = { .type = type, .len = (uint32_t)(head_len + len) };
 
 	return out_add(c, &frame, sizeof(frame)) && out_add(c, head, head_len) &&
-	       (!len || out_add(c, data, len));
+	       out_add(c, data, len);
 }
 
 /* Returns false when the client is gone, or done with. */
 static bool client_flush(struct client *c)
 {
-	while (c->out_len) {
-		ssize_t n =
-			send(c->fd, c->out + c->out_off, c->out_len, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		c->out_off += (size_t)n;
-		c->out_len -= (size_t)n;
-	}
-	return !c->closing;
+	return !buffer_send(&c->out, c->fd) && !(c->closing && !c->out.len);
 }
 
 /* What the client is waited for, after each change. */
@@ -113,7 +86,7 @@ static void client_watch(const struct output *o, unsigned int i)
 {
 	struct client *c = o->clients[i];
 	uint32_t events = (c->closing || c->silent ? 0u : (uint32_t)EPOLLIN) |
-			  (c->out_len ? (uint32_t)EPOLLOUT : 0u);
+			  (c->out.len ? (uint32_t)EPOLLOUT : 0u);
 	struct epoll_event ev = { .events = events, .data.u32 = STREAMS + i };
 
 	if (events != c->events)
@@ -416,7 +389,7 @@ int output_attach(struct output *o, int fd)
 bool output_sent(const struct output *o)
 {
 	for (unsigned int i = 0; i < CLIENTS_MAX; i++)
-		if (o->clients[i] && o->clients[i]->out_len)
+		if (o->clients[i] && o->clients[i]->out.len)
 			return false;
 	return true;
 }
