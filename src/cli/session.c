@@ -17,9 +17,11 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/text.h"
 #include "common/frame.h"
 #include "kvmbox/agent.h"
+#include "supervisor/agent.h"
 #include "supervisor/terminal.h"
 
 /* At most PIPE_BUF, so that a pipe that polls writable takes it whole, and nothing blocks. */
@@ -187,18 +189,6 @@ static void handle_signal(struct pump *p)
 
 /* ---- from the peer, of which nothing is to be believed ---- */
 
-static int exit_status(const struct kvmbox_exit *e)
-{
-	switch (e->kind) {
-	case KVMBOX_EXIT_EXITED:
-		return (int)(e->value & 0xff);
-	case KVMBOX_EXIT_SIGNALED:
-		return 128 + (int)(e->value & 0x7f);
-	default:
-		return 125; /* as an ERROR has said, if it could be said */
-	}
-}
-
 static void take_data(struct pump *p, const uint8_t *payload, size_t len)
 {
 	struct kvmbox_data data;
@@ -242,7 +232,7 @@ static void take_frame(struct pump *p, uint16_t type, const uint8_t *payload, si
 		if (len < sizeof(ex))
 			break;
 		memcpy(&ex, payload, sizeof(ex));
-		end(p, exit_status(&ex));
+		end(p, agent_exit_status(&ex));
 		break;
 	}
 }
@@ -337,19 +327,6 @@ static void step(struct pump *p)
 		read_peer(p);
 }
 
-static int watch_signals(void)
-{
-	static const int wanted[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-		sigaddset(&set, wanted[i]);
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 int session_run(const struct session *session, struct error *err)
 {
 	struct pump p = {
@@ -359,7 +336,7 @@ int session_run(const struct session *session, struct error *err)
 		.window = KVMBOX_STDIN_WINDOW,
 	};
 
-	p.signal_fd = watch_signals();
+	p.signal_fd = signals_watch();
 	if (p.signal_fd < 0)
 		return error_set(err, errno, "cannot watch for signals: %s", strerror(errno));
 	if (session->terminal) {

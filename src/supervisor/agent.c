@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "supervisor/supervisor.h"
 
 void agent_init(struct agent *a)
 {
@@ -108,4 +109,16 @@ void agent_winsize(struct agent *a, uint32_t rows, uint32_t cols)
 void agent_shutdown(struct agent *a)
 {
 	send_frame(a, KVMBOX_FRAME_SHUTDOWN, NULL, 0);
+}
+
+int agent_exit_status(const struct kvmbox_exit *e)
+{
+	switch (e->kind) {
+	case KVMBOX_EXIT_EXITED:
+		return (int)(e->value & 0xff);
+	case KVMBOX_EXIT_SIGNALED:
+		return 128 + (int)(e->value & 0x7f);
+	default:
+		return STATUS_ERROR;
+	}
 }

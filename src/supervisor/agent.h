@@ -37,3 +37,6 @@ void agent_winsize(struct agent *a, uint32_t rows, uint32_t cols);
 void agent_shutdown(struct agent *a);
 
 void agent_close(struct agent *a);
+
+/* An EXIT as the exit status that a shell would give; STATUS_ERROR where nothing was run. */
+int agent_exit_status(const struct kvmbox_exit *e);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "common/frame.h"
+#include "supervisor/agent.h"
 
 #define EXECS_MAX         12 /* of the calls, so that there is always one for the guest's health */
 #define CALLS_MAX         16
@@ -125,11 +126,8 @@ static void exec_ended(struct calls *c, unsigned int i, const struct kvmbox_exit
 	struct call *call = c->calls[i];
 	struct json_object *answer = json_object_new_object();
 	uint64_t id = call->id;
-	uint32_t status = e->kind == KVMBOX_EXIT_EXITED     ? e->value & 0xff
-			  : e->kind == KVMBOX_EXIT_SIGNALED ? 128 + (e->value & 0x7f)
-							    : 125;
 
-	json_object_object_add(answer, "exit_status", json_object_new_int((int)status));
+	json_object_object_add(answer, "exit_status", json_object_new_int(agent_exit_status(e)));
 	json_object_object_add(answer, "stdout", text_json(&call->out));
 	json_object_object_add(answer, "stderr", text_json(&call->err));
 	if (call->truncated)

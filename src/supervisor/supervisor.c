@@ -25,6 +25,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "control/state.h"
 #include "supervisor/agent.h"
 #include "supervisor/control.h"
@@ -663,16 +664,16 @@ static int verdict_of_agent(struct supervisor *s, char *text, size_t size)
 	switch (e->kind) {
 	case KVMBOX_EXIT_EXITED:
 		s->report.reason = "exited";
-		return (int)(e->value & 0xff);
+		break;
 	case KVMBOX_EXIT_SIGNALED:
 		s->report.reason = "signaled";
-		return 128 + (int)(e->value & 0x7f);
+		break;
 	default:
 		s->report.reason = "not-started";
 		if (!text[0])
 			snprintf(text, size, "the guest could not start the workload");
-		return STATUS_ERROR;
 	}
+	return agent_exit_status(e);
 }
 
 /* The VM ended, and no agent has told how. */
@@ -745,19 +746,6 @@ static int conclude(struct supervisor *s)
 }
 
 /* ---- set-up ---- */
-
-static int watch_signals(void)
-{
-	static const int wanted[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH };
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-		sigaddset(&set, wanted[i]);
-	signal(SIGPIPE, SIG_IGN);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
 
 static void close_streams(struct supervisor *s)
 {
@@ -892,7 +880,7 @@ static int supervise(struct supervisor *s)
 	struct error err;
 
 	agent_init(&s->agent);
-	s->signal_fd = watch_signals();
+	s->signal_fd = signals_watch();
 	s->launch = (struct launch){ .monitor = -1 };
 	if (begin(s, &err)) {
 		s->report.status = STATUS_ERROR;
