@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cli/cli.h"
 #include "config/set.h"
 #include "config/words.h"
 
@@ -66,7 +67,7 @@ int args_next(const struct args *a)
 	case ':':
 		bad_option(a, id, a->argv[optind - 1]);
 		return ARGS_BAD;
-	case ARGS_HELP:
+	case 'h':
 		fputs(a->help, stdout);
 		return ARGS_HELP;
 	default:
@@ -88,10 +89,13 @@ bool args_number(const struct args *a, const char *name, const char *value, long
 	return false;
 }
 
-bool args_words(const struct args *a, int least, int most, const char *what)
+bool args_done(const struct args *a, int last, int least, int most, const char *what, int *status)
 {
 	int n = a->argc - optind;
 
+	*status = last == ARGS_HELP ? 0 : CLI_EXIT_FAILED;
+	if (last != ARGS_END)
+		return false;
 	if (n < least)
 		log_line("%s: %s; see kvmbox %s --help", a->command, what, a->command);
 	else if (n > most)

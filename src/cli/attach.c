@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/each.h"
@@ -22,8 +21,9 @@ static const char help[] =
 	"\n"
 	"More: man kvmbox-attach\n";
 
-static int attach(struct state *s, bool with_stdin, struct error *err)
+static int attach(struct state *s, void *ctx, struct error *err)
 {
+	bool with_stdin = *(const bool *)ctx;
 	bool terminal = json_object_get_boolean(show_find(s->json, "terminal")) && with_stdin &&
 			isatty(STDIN_FILENO);
 	struct session session = {
@@ -58,27 +58,14 @@ int cmd_attach(int argc, char **argv)
 	};
 	struct args a = { .command = "attach", .shorts = "", .longs = options, .help = help };
 	bool with_stdin = true;
-	struct error err;
-	struct state s;
-	int id;
+	int id, status;
 
 	args_begin(&a, argc, argv);
-	while ((id = args_next(&a)) != ARGS_END) {
-		if (id == ARGS_HELP)
-			return 0;
-		if (id < 0)
-			return CLI_EXIT_FAILED;
+	while ((id = args_next(&a)) > 0)
 		with_stdin = false;
-	}
-	if (!args_words(&a, 1, 1, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
-	int ret = state_read(&s, argv[optind], &err);
+	if (!args_done(&a, id, 1, 1, "the name of a VM is missing", &status))
+		return status;
+	int ret = one_vm(argv[optind], attach, &with_stdin);
 
-	if (ret == 0) {
-		ret = attach(&s, with_stdin, &err);
-		state_deinit(&s);
-	}
-	if (ret < 0)
-		log_line("%s", err.text);
 	return ret < 0 ? CLI_EXIT_FAILED : ret;
 }

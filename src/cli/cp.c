@@ -16,6 +16,7 @@
 #include "base/thread.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/each.h"
 #include "common/copy.h"
 #include "common/frame.h"
 #include "config/words.h"
@@ -44,6 +45,11 @@ static const char help[] =
 struct place {
 	char vm[64]; /* "" for the host */
 	char path[PATH_MAX];
+};
+
+struct order {
+	struct place src, dst;
+	bool follow; /* a symbolic link, if that is what is to be copied */
 };
 
 static bool parse_place(const char *arg, struct place *place)
@@ -116,8 +122,6 @@ static int begin(const struct state *s, uint16_t type, const char *path, uint32_
 {
 	struct kvmbox_copy head = { .flags = flags };
 
-	if (!s->alive)
-		return error_set(err, ENOTCONN, "the VM \"%s\" is not running", s->name);
 	int fd = client_upgrade(s, "/agent", err);
 
 	if (fd < 0)
@@ -206,31 +210,25 @@ static int get(const struct state *s, struct place *src, const char *dst, bool f
 	return ret < 0 ? explain(ret, &why, err) : 0;
 }
 
-static int copy(struct place *src, struct place *dst, bool follow)
+static int copy(struct state *s, void *ctx, struct error *err)
 {
+	struct order *order = ctx;
+	struct place *src = &order->src, *dst = &order->dst;
 	bool progress = isatty(STDERR_FILENO);
 	pthread_t thread;
 	sem_t copied;
-	struct error err;
-	struct state s;
-	int ret = state_read(&s, src->vm[0] ? src->vm : dst->vm, &err);
 
-	if (ret == 0) {
-		signal(SIGPIPE, SIG_IGN);
-		sem_init(&copied, 0, 0);
-		progress = progress && thread_start(&thread, show_progress, &copied) == 0;
-		ret = src->vm[0] ? get(&s, src, dst->path, follow, &err)
-				 : put(&s, src->path, dst, follow, &err);
-		if (progress) {
-			sem_post(&copied);
-			pthread_join(thread, NULL);
-			fputs("\r\033[K", stderr);
-		}
-		state_deinit(&s);
+	signal(SIGPIPE, SIG_IGN);
+	sem_init(&copied, 0, 0);
+	progress = progress && thread_start(&thread, show_progress, &copied) == 0;
+	int ret = src->vm[0] ? get(s, src, dst->path, order->follow, err)
+			     : put(s, src->path, dst, order->follow, err);
+	if (progress) {
+		sem_post(&copied);
+		pthread_join(thread, NULL);
+		fputs("\r\033[K", stderr);
 	}
-	if (ret < 0)
-		log_line("%s", err.text);
-	return ret < 0 ? COPY_FAILED : 0;
+	return ret;
 }
 
 int cmd_cp(int argc, char **argv)
@@ -241,26 +239,21 @@ int cmd_cp(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct args a = { .command = "cp", .shorts = "L", .longs = options, .help = help };
-	struct place src, dst;
-	bool follow = false;
-	int id;
+	struct order order = { .follow = false };
+	struct place *src = &order.src, *dst = &order.dst;
+	int id, status;
 
 	args_begin(&a, argc, argv);
-	while ((id = args_next(&a)) != ARGS_END) {
-		if (id == ARGS_HELP)
-			return 0;
-		if (id < 0)
-			return CLI_EXIT_FAILED;
-		follow = true;
-	}
-	if (!args_words(&a, 2, 2, "it takes what is to be copied, and where to"))
+	while ((id = args_next(&a)) > 0)
+		order.follow = true;
+	if (!args_done(&a, id, 2, 2, "it takes what is to be copied, and where to", &status))
+		return status;
+	if (!parse_place(argv[optind], src) || !parse_place(argv[optind + 1], dst))
 		return CLI_EXIT_FAILED;
-	if (!parse_place(argv[optind], &src) || !parse_place(argv[optind + 1], &dst))
-		return CLI_EXIT_FAILED;
-	if (!src.vm[0] == !dst.vm[0]) {
+	if (!src->vm[0] == !dst->vm[0]) {
 		log_line("cp: one of the two paths must be a VM's, as VM:PATH%s",
-			 src.vm[0] ? ", and the other the host's" : "");
+			 src->vm[0] ? ", and the other the host's" : "");
 		return CLI_EXIT_FAILED;
 	}
-	return copy(&src, &dst, follow);
+	return one_vm(src->vm[0] ? src->vm : dst->vm, copy, &order) < 0 ? COPY_FAILED : 0;
 }

@@ -203,12 +203,11 @@ static int boot(const struct docker *d, struct error *err)
 	return ret;
 }
 
-/* What has been seen of the line that is waited for, and since when. */
+/* What has been seen of the line that is waited for. */
 struct ready {
 	size_t matched;
 	bool at_line; /* at the beginning of a line */
 	bool found;
-	uint64_t begin_ns, shown_ns;
 };
 
 /* The output is the guest's, and comes in pieces of any length. */
@@ -232,23 +231,19 @@ static int look_for_ready(void *ctx, const void *bytes, size_t len, struct error
 	return 0;
 }
 
-static int await_ready(const struct docker *d, struct error *err)
+static int await_ready(const struct state *s, struct error *err)
 {
 	struct ready r = { .at_line = true };
-	struct state s;
-	int ret = state_read(&s, d->name, err);
 
-	if (ret)
-		return ret;
 	if (isatty(STDERR_FILENO))
 		log_line("waiting for dockerd to answer");
-	ret = client_stream(&s, "/logs?follow=true", look_for_ready, &r, err);
-	state_deinit(&s);
+	int ret = client_stream(s, "/logs?follow=true", look_for_ready, &r, err);
+
 	if (r.found)
 		return 0;
 	return error_set(err, ret ? -ret : EIO,
 			 "the docker host \"%s\" ended before dockerd answered; see kvmbox logs %s",
-			 d->name, d->name);
+			 s->name, s->name);
 }
 
 /* What a user needs to reach it. */
@@ -286,27 +281,24 @@ static int up(const struct docker *d, struct error *err)
 {
 	struct state s;
 	int ret = read_host(d->name, &s, err);
-	bool alive = ret == 0 && s.alive;
 
-	if (ret == 0)
-		state_deinit(&s);
-	else if (ret != -ENOENT)
-		return ret;
-	if (ret == 0 && !alive && (ret = state_remove(d->name, err)))
-		return ret;
-	if (!alive)
-		ret = boot(d, err);
-	else
+	if (ret == 0 && s.alive) {
 		log_line("the docker host \"%s\" runs already, as it was started", d->name);
+	} else {
+		if (ret == 0) {
+			state_deinit(&s);
+			ret = state_remove(d->name, err);
+		}
+		if (ret && ret != -ENOENT)
+			return ret;
+		if ((ret = boot(d, err)) || (ret = state_read(&s, d->name, err)))
+			return ret;
+	}
+	ret = await_ready(&s, err);
 	if (!ret)
-		ret = await_ready(d, err);
-	if (!ret)
-		ret = state_read(&s, d->name, err);
-	if (ret)
-		return ret;
-	print_export(&s);
+		print_export(&s);
 	state_deinit(&s);
-	return 0;
+	return ret;
 }
 
 /* ---- the others ---- */
@@ -314,15 +306,9 @@ static int up(const struct docker *d, struct error *err)
 /* End the machine of @s, which is freed, and remove what it leaves. */
 static int end(struct state *s, struct error *err)
 {
-	struct json_object *body = json_object_new_object();
-	int ret = 0;
+	int ret = ask_end(s, STOP_S, err);
 
-	json_object_object_add(body, "timeout_s", json_object_new_int(STOP_S));
-	if (s->alive)
-		ret = client_request(s, "POST", "/stop", body, CLIENT_SOON, NULL, err);
-	json_object_put(body);
-	/* One that ended just now is what was asked for. */
-	if (ret == 0 || ret == -ENOTCONN || ret == -ECONNRESET) {
+	if (ret == 0) {
 		await_end(s);
 		ret = state_remove(s->name, err);
 	}
@@ -351,36 +337,33 @@ static int down(const struct docker *d, struct error *err)
 
 static int list(struct error *err)
 {
-	struct timespec now;
+	static const char *const heading[] = { "NAME", "STATUS", "PORTS", "DOCKER_HOST" };
+	enum { COLUMNS = sizeof(heading) / sizeof(heading[0]) };
+	double now = (double)time(NULL);
 	struct state *all;
-	size_t n, rows = 1;
+	size_t n, rows = 0;
 	int ret = state_list(&all, &n, err);
 
 	if (ret)
 		return ret;
-	AUTO_FREE struct shown *cells = calloc((n + 1) * 4, sizeof(*cells));
+	AUTO_FREE struct shown *cells = calloc(n * COLUMNS + 1, sizeof(*cells));
 
 	if (!cells) {
 		state_list_free(all, n);
 		return error_set(err, ENOMEM, "out of memory");
 	}
-	clock_gettime(CLOCK_REALTIME, &now);
-	strcpy(cells[0].text, "NAME");
-	strcpy(cells[1].text, "STATUS");
-	strcpy(cells[2].text, "PORTS");
-	strcpy(cells[3].text, "DOCKER_HOST");
 	for (size_t i = 0; i < n; i++) {
-		struct shown *row = &cells[4 * rows];
+		struct shown *row = &cells[COLUMNS * rows];
 
 		if (!all[i].alive || !is_docker_host(&all[i]))
 			continue;
 		snprintf(row[0].text, sizeof(row[0].text), "%s", all[i].name);
-		row[1] = show_status(&all[i], (double)now.tv_sec);
+		row[1] = show_status(&all[i], now);
 		row[2] = show_ports(&all[i]);
 		snprintf(row[3].text, sizeof(row[3].text), "unix://%.100s/" SOCKET, all[i].path);
 		rows++;
 	}
-	show_table(cells, 4, rows);
+	show_table(heading, cells, COLUMNS, rows);
 	state_list_free(all, n);
 	return 0;
 }
@@ -455,7 +438,7 @@ static int parse_options(const struct args *a, struct docker *d)
 {
 	int id;
 
-	while ((id = args_next(a)) != ARGS_END) {
+	while ((id = args_next(a)) > 0) {
 		switch (id) {
 		case 'n':
 			d->name = optarg;
@@ -475,11 +458,9 @@ static int parse_options(const struct args *a, struct docker *d)
 		case 'D':
 			d->delete_data = true;
 			break;
-		default:
-			return id;
 		}
 	}
-	return 0;
+	return id;
 }
 
 int cmd_docker(int argc, char **argv)
@@ -501,7 +482,7 @@ int cmd_docker(int argc, char **argv)
 	struct word_match match = { 0 };
 	struct error err;
 	size_t verb = 0;
-	int ret;
+	int ret, status;
 
 	if (argc < 2 || !publish) {
 		fputs(help, stderr);
@@ -509,7 +490,9 @@ int cmd_docker(int argc, char **argv)
 	}
 	if (argv[1][0] == '-') {
 		args_begin(&a, argc, argv);
-		return parse_options(&a, &d) == ARGS_HELP ? 0 : CLI_EXIT_FAILED;
+		(void)args_done(&a, parse_options(&a, &d), INT_MAX, INT_MAX,
+				"the word for what to do comes first", &status);
+		return status;
 	}
 	while (verb < 5 && strcmp(argv[1], verbs[verb]) != 0)
 		word_match_try(&match, argv[1], verbs[verb++]);
@@ -521,11 +504,8 @@ int cmd_docker(int argc, char **argv)
 		return CLI_EXIT_FAILED;
 	}
 	args_begin(&a, argc - 1, argv + 1);
-	ret = parse_options(&a, &d);
-	if (ret)
-		return ret == ARGS_HELP ? 0 : CLI_EXIT_FAILED;
-	if (!args_words(&a, 0, verb == 2 ? 0 : 1, ""))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, parse_options(&a, &d), 0, verb == 2 ? 0 : 1, "", &status))
+		return status;
 	if (optind < a.argc)
 		d.name = a.argv[optind];
 	switch (verb) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/each.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -67,6 +68,33 @@ int each_vm(const struct args *a, each_fn *first, each_fn *then, void *ctx, bool
 			puts(names[i]);
 	}
 	return status;
+}
+
+int one_vm(const char *name, each_fn *fn, void *ctx)
+{
+	struct each e;
+
+	each_open(&e, name);
+	if (e.ret == 0) {
+		each_do(&e, fn, ctx);
+		state_deinit(&e.s);
+	}
+	return e.ret;
+}
+
+int ask_end(struct state *s, long timeout_s, struct error *err)
+{
+	struct json_object *body;
+
+	if (!s->alive)
+		return 0;
+	body = json_object_new_object();
+	json_object_object_add(body, "timeout_s", json_object_new_int64(timeout_s));
+	int ret = client_request(s, "POST", "/stop", body, CLIENT_SOON, NULL, err);
+
+	json_object_put(body);
+	/* One that ended just now is what was asked for. */
+	return ret == -ENOTCONN || ret == -ECONNRESET ? 0 : ret;
 }
 
 int each_await_end(struct state *s, void *ctx, struct error *err)

@@ -19,6 +19,18 @@ int each_vm(const struct args *a, each_fn *first, each_fn *then, void *ctx, bool
 int each_await_end(struct state *s, void *ctx, struct error *err);
 
 /*
+ * Do something for the VM called @name. Returns what @fn returns: a negative errno's sentence has
+ * been written then.
+ */
+int one_vm(const char *name, each_fn *fn, void *ctx);
+
+/*
+ * Begin to end the VM in order: its workload has @timeout_s seconds. Returns 0, also when it has
+ * ended by itself, or negative errno with the sentence.
+ */
+int ask_end(struct state *s, long timeout_s, struct error *err);
+
+/*
  * Wait until the VM has ended, all of it, and @s is refreshed. Returns its exit status, or -1 where
  * that is not known.
  */

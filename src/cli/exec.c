@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cli/args.h"
 #include "cli/cli.h"
+#include "cli/each.h"
 #include "cli/session.h"
 #include "common/frame.h"
 #include "config/words.h"
@@ -109,8 +110,9 @@ static int put_together(struct order *order, const char *const *env, size_t nenv
 	return 0;
 }
 
-static int run(const struct state *s, const struct order *order, struct error *err)
+static int run(struct state *s, void *ctx, struct error *err)
 {
+	const struct order *order = ctx;
 	struct session session = {
 		.in = order->input ? STDIN_FILENO : -1,
 		.out = STDOUT_FILENO,
@@ -119,8 +121,6 @@ static int run(const struct state *s, const struct order *order, struct error *e
 		.name = s->name,
 	};
 
-	if (!s->alive)
-		return error_set(err, ENOTCONN, "the VM \"%s\" is not running", s->name);
 	session.fd = client_upgrade(s, "/agent", err);
 	if (session.fd < 0)
 		return session.fd;
@@ -134,28 +134,12 @@ static int run(const struct state *s, const struct order *order, struct error *e
 	return ret;
 }
 
-static int exec_in(const char *name, const struct order *order)
-{
-	struct error err;
-	struct state s;
-	int ret = state_read(&s, name, &err);
-
-	if (ret == 0) {
-		ret = run(&s, order, &err);
-		state_deinit(&s);
-	}
-	if (ret < 0)
-		log_line("%s", err.text);
-	return ret < 0 ? CLI_EXIT_FAILED : ret;
-}
-
 /* Returns false, with *status set, when there is nothing more to do. */
 static bool parse(struct args *a, struct order *order, const char **env, size_t *nenv, int *status)
 {
 	int id;
 
-	*status = CLI_EXIT_FAILED;
-	while ((id = args_next(a)) != ARGS_END) {
+	while ((id = args_next(a)) > 0) {
 		switch (id) {
 		case 'i':
 			order->input = true;
@@ -164,19 +148,18 @@ static bool parse(struct args *a, struct order *order, const char **env, size_t 
 			order->terminal = true;
 			break;
 		case 'e':
+			*status = CLI_EXIT_FAILED;
 			if (!add_env(env, nenv, optarg))
 				return false;
 			break;
 		case 'w':
 			order->workdir = optarg;
 			break;
-		case ARGS_HELP:
-			*status = 0;
-			return false;
-		default:
-			return false;
 		}
 	}
+	if (!args_done(a, id, 1, a->argc, "the name of a VM is missing", status))
+		return false;
+	*status = CLI_EXIT_FAILED;
 	if (*order->workdir && *order->workdir != '/') {
 		log_line("exec: --workdir: \"%s\" is not an absolute path",
 			 word_show(order->workdir).text);
@@ -220,9 +203,6 @@ int cmd_exec(int argc, char **argv)
 	args_begin(&a, argc, argv);
 	if (!parse(&a, order, env, &nenv, &status))
 		return status;
-	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
-
 	int command = optind + 1;
 
 	if (command < argc && strcmp(argv[command], "--") == 0)
@@ -232,5 +212,9 @@ int cmd_exec(int argc, char **argv)
 		return CLI_EXIT_FAILED;
 	}
 	status = put_together(order, env, nenv, argv + command);
-	return status ? status : exec_in(argv[optind], order);
+	if (status)
+		return status;
+	int ret = one_vm(argv[optind], run, order);
+
+	return ret < 0 ? CLI_EXIT_FAILED : ret;
 }

@@ -37,20 +37,17 @@ int cmd_inspect(int argc, char **argv)
 	};
 	struct args a = { .command = "inspect", .shorts = "", .longs = options, .help = help };
 	struct json_object *array;
-	int id;
+	int status;
 
 	args_begin(&a, argc, argv);
-	id = args_next(&a);
-	if (id == ARGS_HELP)
-		return 0;
-	if (id != ARGS_END || !args_words(&a, 1, argc, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, args_next(&a), 1, argc, "the name of a VM is missing", &status))
+		return status;
 	array = json_object_new_array();
 	if (!array) {
 		log_line("out of memory");
 		return CLI_EXIT_FAILED;
 	}
-	int status = each_vm(&a, inspect_one, NULL, array, false);
+	status = each_vm(&a, inspect_one, NULL, array, false);
 
 	puts(json_object_to_json_string_ext(array, JSON_C_TO_STRING_PRETTY |
 							   JSON_C_TO_STRING_NOSLASHESCAPE));

@@ -20,11 +20,8 @@ static const char help[] =
 static int kill_one(struct state *s, void *ctx, struct error *err)
 {
 	const char *signal = ctx;
-	struct json_object *body;
+	struct json_object *body = json_object_new_object();
 
-	if (!s->alive)
-		return error_set(err, ENOTCONN, "the VM \"%s\" is not running", s->name);
-	body = json_object_new_object();
 	if (signal)
 		json_object_object_add(body, "signal", json_object_new_string(signal));
 	int ret = client_request(s, "POST", "/kill", body, CLIENT_SOON, NULL, err);
@@ -43,17 +40,12 @@ int cmd_kill(int argc, char **argv)
 	};
 	struct args a = { .command = "kill", .shorts = "s:", .longs = options, .help = help };
 	char *signal = NULL;
-	int id;
+	int id, status;
 
 	args_begin(&a, argc, argv);
-	while ((id = args_next(&a)) != ARGS_END) {
-		if (id == ARGS_HELP)
-			return 0;
-		if (id < 0)
-			return CLI_EXIT_FAILED;
+	while ((id = args_next(&a)) > 0)
 		signal = optarg;
-	}
-	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, id, 1, argc, "the name of a VM is missing", &status))
+		return status;
 	return each_vm(&a, kill_one, signal ? NULL : each_await_end, signal, true);
 }

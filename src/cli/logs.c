@@ -110,21 +110,17 @@ int cmd_logs(int argc, char **argv)
 	};
 	struct args a = { .command = "logs", .shorts = "fn:", .longs = options, .help = help };
 	struct choice choice = { .tail = -1 };
-	int id;
+	int id, status;
 
 	args_begin(&a, argc, argv);
-	while ((id = args_next(&a)) != ARGS_END) {
-		if (id == ARGS_HELP)
-			return 0;
-		if (id < 0)
-			return CLI_EXIT_FAILED;
+	while ((id = args_next(&a)) > 0) {
 		choice.follow |= id == 'f';
 		choice.console |= id == 'c';
 		if (id == 'n' && !args_number(&a, "--tail", optarg, 0, LONG_MAX, &choice.tail))
 			return CLI_EXIT_FAILED;
 	}
-	if (!args_words(&a, 1, 1, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, id, 1, 1, "the name of a VM is missing", &status))
+		return status;
 	signal(SIGPIPE, SIG_IGN);
 	return print_logs(argv[optind], &choice);
 }

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <errno.h>
-
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/each.h"
@@ -26,11 +24,8 @@ static const char resume_help[] = "Usage: kvmbox resume VM...\n"
 static int change_one(struct state *s, void *ctx, struct error *err)
 {
 	const char *state = ctx;
-	struct json_object *body;
+	struct json_object *body = json_object_new_object();
 
-	if (!s->alive)
-		return error_set(err, ENOTCONN, "the VM \"%s\" is not running", s->name);
-	body = json_object_new_object();
 	json_object_object_add(body, "state", json_object_new_string(state));
 	int ret = client_request(s, "PATCH", "/vm", body, CLIENT_SOON, NULL, err);
 
@@ -45,14 +40,11 @@ static int change(int argc, char **argv, const char *help, char *state)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct args a = { .command = argv[0], .shorts = "", .longs = options, .help = help };
-	int id;
+	int status;
 
 	args_begin(&a, argc, argv);
-	id = args_next(&a);
-	if (id == ARGS_HELP)
-		return 0;
-	if (id != ARGS_END || !args_words(&a, 1, argc, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, args_next(&a), 1, argc, "the name of a VM is missing", &status))
+		return status;
 	return each_vm(&a, change_one, NULL, state, true);
 }
 

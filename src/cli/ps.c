@@ -31,17 +31,12 @@ static bool parse(struct args *a, struct choice *choice, int *status)
 {
 	int id;
 
-	while ((id = args_next(a)) != ARGS_END) {
-		if (id < 0 || id == ARGS_HELP) {
-			*status = id < 0 ? CLI_EXIT_FAILED : 0;
-			return false;
-		}
+	while ((id = args_next(a)) > 0) {
 		choice->all |= id == 'a';
 		choice->quiet |= id == 'q';
 		choice->json |= id == 'j';
 	}
-	*status = CLI_EXIT_FAILED;
-	return args_words(a, 0, 0, "");
+	return args_done(a, id, 0, 0, "", status);
 }
 
 static int print_json(const struct state *list, size_t n)
@@ -67,17 +62,15 @@ static int print_table(const struct state *list, size_t n)
 		"NAME", "STATUS", "COMMAND", "CPUS", "MEM", "PORTS"
 	};
 	enum { COLUMNS = sizeof(heading) / sizeof(heading[0]) };
-	AUTO_FREE struct shown *cells = calloc((n + 1) * COLUMNS, sizeof(*cells));
+	AUTO_FREE struct shown *cells = calloc(n * COLUMNS + 1, sizeof(*cells));
 	double now = (double)time(NULL);
 
 	if (!cells) {
 		log_line("out of memory");
 		return CLI_EXIT_FAILED;
 	}
-	for (size_t i = 0; i < COLUMNS; i++)
-		snprintf(cells[i].text, sizeof(cells[i].text), "%s", heading[i]);
 	for (size_t i = 0; i < n; i++) {
-		struct shown *row = cells + (i + 1) * COLUMNS;
+		struct shown *row = cells + i * COLUMNS;
 
 		snprintf(row[0].text, sizeof(row[0].text), "%s", list[i].name);
 		row[1] = show_status(&list[i], now);
@@ -86,7 +79,7 @@ static int print_table(const struct state *list, size_t n)
 		row[4] = show_memory(&list[i]);
 		row[5] = show_ports(&list[i]);
 	}
-	show_table(cells, COLUMNS, n + 1);
+	show_table(heading, cells, COLUMNS, n);
 	return 0;
 }
 

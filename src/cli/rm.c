@@ -50,17 +50,12 @@ int cmd_rm(int argc, char **argv)
 	};
 	struct args a = { .command = "rm", .shorts = "f", .longs = options, .help = help };
 	bool force = false;
-	int id;
+	int id, status;
 
 	args_begin(&a, argc, argv);
-	while ((id = args_next(&a)) != ARGS_END) {
-		if (id == ARGS_HELP)
-			return 0;
-		if (id < 0)
-			return CLI_EXIT_FAILED;
+	while ((id = args_next(&a)) > 0)
 		force = true;
-	}
-	if (!args_words(&a, 1, argc, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, id, 1, argc, "the name of a VM is missing", &status))
+		return status;
 	return each_vm(&a, end_one, remove_one, &force, true);
 }

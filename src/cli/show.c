@@ -135,24 +135,28 @@ static size_t width(const char *s)
 	return n;
 }
 
-void show_table(const struct shown *cells, size_t ncolumns, size_t nrows)
+void show_table(const char *const *heading, const struct shown *cells, size_t ncolumns,
+		size_t nrows)
 {
-	size_t widths[16] = { 0 };
+	size_t widths[16];
 
+	for (size_t i = 0; i < ncolumns; i++)
+		widths[i] = width(heading[i]);
 	for (size_t i = 0; i < nrows * ncolumns; i++)
 		if (width(cells[i].text) > widths[i % ncolumns])
 			widths[i % ncolumns] = width(cells[i].text);
-	for (size_t row = 0; row < nrows; row++) {
-		const struct shown *cell = cells + row * ncolumns;
+	for (size_t row = 0; row <= nrows; row++) {
 		size_t blanks = 0;
 
 		for (size_t i = 0; i < ncolumns; i++) {
-			if (!cell[i].text[0]) {
+			const char *text = row ? cells[(row - 1) * ncolumns + i].text : heading[i];
+
+			if (!*text) {
 				blanks += widths[i] + 2;
 				continue;
 			}
-			printf("%*s%s", (int)blanks, "", cell[i].text);
-			blanks = widths[i] - width(cell[i].text) + 2;
+			printf("%*s%s", (int)blanks, "", text);
+			blanks = widths[i] - width(text) + 2;
 		}
 		putchar('\n');
 	}

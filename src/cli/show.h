@@ -28,7 +28,8 @@ struct shown show_ports(const struct state *s);
 struct json_object *show_find(struct json_object *o, const char *path);
 
 /*
- * A table on standard output, of @ncolumns columns and rows of as many cells, its heading the first
- * of them; the columns are as wide as they must be.
+ * A table on standard output, of @ncolumns columns and rows of as many cells, below a @heading of
+ * as many words; the columns are as wide as they must be.
  */
-void show_table(const struct shown *cells, size_t ncolumns, size_t nrows);
+void show_table(const char *const *heading, const struct shown *cells, size_t ncolumns,
+		size_t nrows);

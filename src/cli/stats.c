@@ -37,8 +37,6 @@ static int look_at(struct state *s, sample all, struct error *err)
 {
 	struct json_object *stats = NULL;
 
-	if (!s->alive)
-		return error_set(err, ENOTCONN, "the VM \"%s\" is not running", s->name);
 	int ret = client_request(s, "GET", "/stats", NULL, CLIENT_SOON, &stats, err);
 
 	if (ret < 0)
@@ -182,21 +180,19 @@ static int print_table(sample before, sample now)
 		"NAME", "CPU", "MEM", "GUEST MEM", "DISK READ / WRITTEN", "NET IN / OUT", "EXITS/S"
 	};
 	enum { COLUMNS = sizeof(heading) / sizeof(heading[0]) };
-	size_t n = (size_t)json_object_object_length(now) + 1, row = 1;
-	AUTO_FREE struct shown *cells = calloc(n * COLUMNS, sizeof(*cells));
+	size_t n = (size_t)json_object_object_length(now), row = 0;
+	AUTO_FREE struct shown *cells = calloc(n * COLUMNS + 1, sizeof(*cells));
 
 	if (!cells) {
 		log_line("out of memory");
 		return CLI_EXIT_FAILED;
 	}
-	for (size_t i = 0; i < COLUMNS; i++)
-		snprintf(cells[i].text, sizeof(cells[i].text), "%s", heading[i]);
 	json_object_object_foreach(now, name, stats)
 	{
 		fill_row(cells + row * COLUMNS, name, show_find(before, name), stats);
 		row++;
 	}
-	show_table(cells, COLUMNS, n);
+	show_table(heading, cells, COLUMNS, n);
 	fflush(stdout);
 	return 0;
 }
@@ -260,16 +256,14 @@ int cmd_stats(int argc, char **argv)
 	struct args a = { .command = "stats", .shorts = "", .longs = options, .help = help };
 	bool stream = isatty(STDOUT_FILENO);
 	bool json = false;
-	int id;
+	int id, status;
 
 	args_begin(&a, argc, argv);
-	while ((id = args_next(&a)) != ARGS_END) {
-		if (id == ARGS_HELP)
-			return 0;
-		if (id < 0)
-			return CLI_EXIT_FAILED;
+	while ((id = args_next(&a)) > 0) {
 		json |= id == 'j';
 		stream &= id != 'n';
 	}
+	if (!args_done(&a, id, 0, argc, "", &status))
+		return status;
 	return json ? print_json(argv + optind) : print_tables(argv + optind, stream);
 }

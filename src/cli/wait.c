@@ -37,13 +37,10 @@ int cmd_wait(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	struct args a = { .command = "wait", .shorts = "", .longs = options, .help = help };
-	int id;
+	int status;
 
 	args_begin(&a, argc, argv);
-	id = args_next(&a);
-	if (id == ARGS_HELP)
-		return 0;
-	if (id != ARGS_END || !args_words(&a, 1, argc, "the name of a VM is missing"))
-		return CLI_EXIT_FAILED;
+	if (!args_done(&a, args_next(&a), 1, argc, "the name of a VM is missing", &status))
+		return status;
 	return each_vm(&a, wait_one, NULL, NULL, false);
 }

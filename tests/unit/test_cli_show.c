@@ -130,12 +130,13 @@ Test(show, find)
 
 Test(show, table, .init = cr_redirect_stdout)
 {
+	static const char *const heading[] = { "NAME", "PORTS", "MEM" };
 	static const struct shown cells[] = {
-		{ "NAME" },       { "PORTS" }, { "MEM" }, { "a" },      { "" }, { "1 MiB" },
-		{ "b\xc3\xa4r" }, { "1:2" },   { "" },    { "longer" }, { "" }, { "" },
+		{ "a" }, { "" },       { "1 MiB" }, { "b\xc3\xa4r" }, { "1:2" },
+		{ "" },  { "longer" }, { "" },      { "" },
 	};
 
-	show_table(cells, 3, 4);
+	show_table(heading, cells, 3, 3);
 	fflush(stdout);
 	cr_assert_stdout_eq_str("NAME    PORTS  MEM\n"
 				"a              1 MiB\n"
