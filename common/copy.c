@@ -142,8 +142,12 @@ static int sender_send(struct sender *s, uint16_t type, const void *head, size_t
 	if (ret < 0)
 		return ret;
 	ret = frame_send2(s->sock, -1, type, head, head_len, body, body_len);
-	if (ret < 0 && sender_look(s) == 0)
-		fail(s->why, -ret, "the copy cannot be sent");
+	if (ret < 0) {
+		int given_up = sender_look(s);
+
+		/* What the receiver said is the reason, even where it went since the first look. */
+		ret = given_up < 0 ? given_up : fail(s->why, -ret, "the copy cannot be sent");
+	}
 	return ret;
 }
 
