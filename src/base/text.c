@@ -4,14 +4,14 @@
 #include <stdbool.h>
 #include <string.h>
 
-size_t text_character(const uint8_t *text, size_t left)
+size_t text_utf8(const uint8_t *text, size_t left)
 {
-	/* Less would be another form of a shorter one, or a C1 control character. */
-	static const uint32_t least[] = { 0, 0, 0xa0, 0x800, 0x10000 };
+	/* Less would be another form of a shorter one. */
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
 	uint8_t lead = text[0];
 	size_t len = lead < 0xc0 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf8 ? 4 : 0;
 
-	if (lead >= 0x20 && lead < 0x7f)
+	if (lead < 0x80)
 		return 1;
 	if (!len || len > left)
 		return 0;
@@ -24,6 +24,16 @@ size_t text_character(const uint8_t *text, size_t left)
 	}
 	bool surrogate = c >= 0xd800 && c <= 0xdfff;
 	return c < least[len] || c > 0x10ffff || surrogate ? 0 : len;
+}
+
+size_t text_character(const uint8_t *text, size_t left)
+{
+	size_t len = text_utf8(text, left);
+
+	if (len == 1)
+		return text[0] >= 0x20 && text[0] != 0x7f;
+	/* Those of C1, which terminals take as ESC and a letter. */
+	return len == 2 && text[0] == 0xc2 && text[1] < 0xa0 ? 0 : len;
 }
 
 void text_keep(char *out, size_t size, const void *bytes, size_t len)

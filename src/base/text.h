@@ -4,6 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Bytes of the well-formed UTF-8 character that the @left bytes (1 or more) at @text begin with, or
+ * 0. */
+size_t text_utf8(const uint8_t *text, size_t left);
+
 /* Bytes of the well-formed, printable UTF-8 character that the @left bytes at @text begin with, or
  * 0. */
 size_t text_character(const uint8_t *text, size_t left);

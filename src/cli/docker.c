@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/dirs.h"
 #include "base/log.h"
 #include "cli/args.h"
 #include "cli/cli.h"
@@ -96,14 +97,11 @@ static int disk_path(const char *name, bool make, char *path, size_t size, struc
 		n = snprintf(dir, sizeof(dir), "%s/.local/share/kvmbox/docker", home ? home : "");
 	if (n >= (int)sizeof(dir))
 		return error_set(err, ENAMETOOLONG, "the path of the data directory is too long");
-	for (char *slash = dir; make && (slash = strchr(slash + 1, '/'));) {
-		*slash = '\0';
-		mkdir(dir, 0755);
-		*slash = '/';
-	}
-	if (make && mkdir(dir, 0700) && errno != EEXIST)
-		return error_set(err, errno, "cannot make the directory %s: %s",
-				 word_show(dir).text, strerror(errno));
+	int ret = make ? dirs_make(dir) : 0;
+
+	if (ret)
+		return error_set(err, -ret, "cannot make the directory %s: %s", word_show(dir).text,
+				 strerror(-ret));
 	snprintf(path, size, "%s/%s.img", dir, name);
 	return 0;
 }

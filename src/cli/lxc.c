@@ -346,8 +346,6 @@ static const struct option options[] = {
 
 static int apply_option(struct arguments *args, struct boot_config *cfg, int id, struct error *err)
 {
-	int64_t cpus;
-
 	switch (id) {
 	case 'o':
 		args->output = optarg;
@@ -364,10 +362,7 @@ static int apply_option(struct arguments *args, struct boot_config *cfg, int id,
 	case OPTION_MEM:
 		return set_mem(cfg, "--mem", optarg, err);
 	default: /* --cpus */
-		if (parse_integer(optarg, &cpus) < 0)
-			return error_set(err, EINVAL, "--cpus: \"%s\" is not a number from 1 to %d",
-					 word_show(optarg).text, CONFIG_CPUS_MAX);
-		return set_cpus(cfg, "--cpus", cpus, err);
+		return set_cpus_word(cfg, "--cpus", optarg, err);
 	}
 }
 

@@ -181,16 +181,6 @@ static int next_option(int argc, char **argv, int *id, struct error *err)
 	return 0;
 }
 
-static int set_cpus_option(struct boot_config *cfg, const char *value, struct error *err)
-{
-	int64_t cpus;
-
-	if (parse_integer(value, &cpus) < 0)
-		return error_set(err, EINVAL, "--cpus: \"%s\" is not a number from 1 to %d",
-				 word_show(value).text, CONFIG_CPUS_MAX);
-	return set_cpus(cfg, "--cpus", cpus, err);
-}
-
 static int add_net_option(struct boot_config *cfg, const char *value, struct error *err)
 {
 	struct net_config net;
@@ -241,7 +231,7 @@ static int apply_option(struct boot_config *cfg, int id, const char *value, stru
 {
 	switch (id) {
 	case OPTION_CPUS:
-		return set_cpus_option(cfg, value, err);
+		return set_cpus_word(cfg, "--cpus", value, err);
 	case OPTION_MEM:
 		return set_mem(cfg, "--mem", value, err);
 	case OPTION_NAME:

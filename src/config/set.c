@@ -116,6 +116,16 @@ static int set_mem_bytes(struct boot_config *cfg, const char *where, uint64_t by
 	return 0;
 }
 
+int set_cpus_word(struct boot_config *cfg, const char *where, const char *cpus, struct error *err)
+{
+	int64_t n;
+
+	if (parse_integer(cpus, &n) < 0)
+		return error_set(err, EINVAL, "%s: \"%s\" is not a number from 1 to %d", where,
+				 word_show(cpus).text, CONFIG_CPUS_MAX);
+	return set_cpus(cfg, where, n, err);
+}
+
 int set_mem(struct boot_config *cfg, const char *where, const char *size, struct error *err)
 {
 	uint64_t bytes = 0;

@@ -21,10 +21,14 @@
 
 struct key {
 	const char *name; /* one that ends in '.' stands for all that begin so */
+	/* One of these: what is said of it, the function that enters it, or */
 	enum lxc_outcome outcome;
 	const char *text;
 	int (*enter)(struct import *im, const struct lxc_item *item);
+	size_t keep; /* the member of struct import that the item is kept in for later */
 };
+
+#define KEEP(member) .keep = offsetof(struct import, member)
 
 int import_note(struct import *im, enum lxc_outcome outcome, const struct lxc_item *item,
 		const char *fmt, ...)
@@ -184,74 +188,6 @@ static int enter_cgroup_directory(struct import *im, const struct lxc_item *item
 		"kvmbox boot");
 }
 
-/* ---- keys that are kept for later ---- */
-
-static int keep_rootfs(struct import *im, const struct lxc_item *item)
-{
-	im->rootfs = item;
-	return 0;
-}
-
-static int keep_rootfs_options(struct import *im, const struct lxc_item *item)
-{
-	im->rootfs_options = item;
-	return 0;
-}
-
-static int keep_init_cmd(struct import *im, const struct lxc_item *item)
-{
-	im->init_cmd = item;
-	return 0;
-}
-
-static int keep_execute_cmd(struct import *im, const struct lxc_item *item)
-{
-	im->execute_cmd = item;
-	return 0;
-}
-
-static int keep_memory_max(struct import *im, const struct lxc_item *item)
-{
-	im->memory_max = item;
-	return 0;
-}
-
-static int keep_memory_limit(struct import *im, const struct lxc_item *item)
-{
-	im->memory_limit = item;
-	return 0;
-}
-
-static int keep_cpu_max(struct import *im, const struct lxc_item *item)
-{
-	im->cpu_max = item;
-	return 0;
-}
-
-static int keep_cpu_quota(struct import *im, const struct lxc_item *item)
-{
-	im->cpu_quota = item;
-	return 0;
-}
-
-static int keep_cpu_period(struct import *im, const struct lxc_item *item)
-{
-	im->cpu_period = item;
-	return 0;
-}
-
-static int keep_cpuset(struct import *im, const struct lxc_item *item)
-{
-	im->cpuset = item;
-	return 0;
-}
-
-static int keep_cpuset_v1(struct import *im, const struct lxc_item *item)
-{
-	im->cpuset_v1 = item;
-	return 0;
-}
-
 /* For keys that are read once all the others are (net.c, rootfs.c, and import_signals()). */
 static int leave_for_later(struct import *im, const struct lxc_item *item)
 {
@@ -300,91 +236,86 @@ static const char prlimits[] =
 	"begin workload.argv with prlimit, or use the guest's /etc/security/limits.conf";
 
 static const struct key keys[] = {
-	{ "lxc.uts.name", 0, NULL, enter_name },
-	{ "lxc.rootfs.path", 0, NULL, keep_rootfs },
-	{ "lxc.rootfs.options", 0, NULL, keep_rootfs_options },
-	{ "lxc.rootfs.mount", LXC_MEANINGLESS, about_lxc, NULL },
-	{ "lxc.rootfs.managed", LXC_MEANINGLESS, about_lxc, NULL },
-	{ "lxc.idmap", 0, NULL, leave_for_later },
-	{ "lxc.init.cmd", 0, NULL, keep_init_cmd },
-	{ "lxc.execute.cmd", 0, NULL, keep_execute_cmd },
-	{ "lxc.init.cwd", 0, NULL, enter_cwd },
-	{ "lxc.init.uid", 0, NULL, enter_init_id },
-	{ "lxc.init.gid", 0, NULL, enter_init_id },
-	{ "lxc.init.groups", LXC_UNSUPPORTED,
-	  "the guest's command is run by root; begin workload.argv with setpriv --groups GIDS --",
-	  NULL },
-	{ "lxc.environment", 0, NULL, enter_environment },
-	{ "lxc.environment.runtime", 0, NULL, enter_environment },
-	{ "lxc.environment.hooks", LXC_MEANINGLESS, "kvmbox runs no hooks", NULL },
-	{ "lxc.arch", 0, NULL, enter_arch },
-	{ "lxc.net.", 0, NULL, leave_for_later },
+	{ "lxc.uts.name", .enter = enter_name },
+	{ "lxc.rootfs.path", KEEP(rootfs) },
+	{ "lxc.rootfs.options", KEEP(rootfs_options) },
+	{ "lxc.rootfs.mount", .outcome = LXC_MEANINGLESS, .text = about_lxc },
+	{ "lxc.rootfs.managed", .outcome = LXC_MEANINGLESS, .text = about_lxc },
+	{ "lxc.idmap", .enter = leave_for_later },
+	{ "lxc.init.cmd", KEEP(init_cmd) },
+	{ "lxc.execute.cmd", KEEP(execute_cmd) },
+	{ "lxc.init.cwd", .enter = enter_cwd },
+	{ "lxc.init.uid", .enter = enter_init_id },
+	{ "lxc.init.gid", .enter = enter_init_id },
+	{ "lxc.init.groups", .outcome = LXC_UNSUPPORTED,
+	  .text = "the guest's command is run by root; begin workload.argv with setpriv --groups "
+		  "GIDS --" },
+	{ "lxc.environment", .enter = enter_environment },
+	{ "lxc.environment.runtime", .enter = enter_environment },
+	{ "lxc.environment.hooks", .outcome = LXC_MEANINGLESS, .text = "kvmbox runs no hooks" },
+	{ "lxc.arch", .enter = enter_arch },
+	{ "lxc.net.", .enter = leave_for_later },
 
-	{ "lxc.cgroup2.memory.max", 0, NULL, keep_memory_max },
-	{ "lxc.cgroup.memory.limit_in_bytes", 0, NULL, keep_memory_limit },
-	{ "lxc.cgroup2.memory.", LXC_MEANINGLESS, own_memory, NULL },
-	{ "lxc.cgroup.memory.", LXC_MEANINGLESS, own_memory, NULL },
-	{ "lxc.cgroup2.cpu.max", 0, NULL, keep_cpu_max },
-	{ "lxc.cgroup.cpu.cfs_quota_us", 0, NULL, keep_cpu_quota },
-	{ "lxc.cgroup.cpu.cfs_period_us", 0, NULL, keep_cpu_period },
-	{ "lxc.cgroup2.cpuset.cpus", 0, NULL, keep_cpuset },
-	{ "lxc.cgroup.cpuset.cpus", 0, NULL, keep_cpuset_v1 },
-	{ "lxc.cgroup2.pids.", LXC_MEANINGLESS, own_limits, NULL },
-	{ "lxc.cgroup.pids.", LXC_MEANINGLESS, own_limits, NULL },
-	{ "lxc.cgroup2.devices.", LXC_MEANINGLESS, no_devices, NULL },
-	{ "lxc.cgroup.devices.", LXC_MEANINGLESS, no_devices, NULL },
-	{ "lxc.cgroup.dir", 0, NULL, enter_cgroup_directory },
-	{ "lxc.cgroup.dir.", 0, NULL, enter_cgroup_directory },
-	{ "lxc.cgroup.relative", 0, NULL, enter_cgroup_directory },
-	{ "lxc.cgroup2.", LXC_UNSUPPORTED, host_share, NULL },
-	{ "lxc.cgroup.", LXC_UNSUPPORTED, host_share, NULL },
+	{ "lxc.cgroup2.memory.max", KEEP(memory_max) },
+	{ "lxc.cgroup.memory.limit_in_bytes", KEEP(memory_limit) },
+	{ "lxc.cgroup2.memory.", .outcome = LXC_MEANINGLESS, .text = own_memory },
+	{ "lxc.cgroup.memory.", .outcome = LXC_MEANINGLESS, .text = own_memory },
+	{ "lxc.cgroup2.cpu.max", KEEP(cpu_max) },
+	{ "lxc.cgroup.cpu.cfs_quota_us", KEEP(cpu_quota) },
+	{ "lxc.cgroup.cpu.cfs_period_us", KEEP(cpu_period) },
+	{ "lxc.cgroup2.cpuset.cpus", KEEP(cpuset) },
+	{ "lxc.cgroup.cpuset.cpus", KEEP(cpuset_v1) },
+	{ "lxc.cgroup2.pids.", .outcome = LXC_MEANINGLESS, .text = own_limits },
+	{ "lxc.cgroup.pids.", .outcome = LXC_MEANINGLESS, .text = own_limits },
+	{ "lxc.cgroup2.devices.", .outcome = LXC_MEANINGLESS, .text = no_devices },
+	{ "lxc.cgroup.devices.", .outcome = LXC_MEANINGLESS, .text = no_devices },
+	{ "lxc.cgroup.dir", .enter = enter_cgroup_directory },
+	{ "lxc.cgroup.dir.", .enter = enter_cgroup_directory },
+	{ "lxc.cgroup.relative", .enter = enter_cgroup_directory },
+	{ "lxc.cgroup2.", .outcome = LXC_UNSUPPORTED, .text = host_share },
+	{ "lxc.cgroup.", .outcome = LXC_UNSUPPORTED, .text = host_share },
 
-	{ "lxc.mount.entry", 0, NULL, import_mount_entry },
-	{ "lxc.mount.fstab", 0, NULL, import_mount_fstab },
-	{ "lxc.mount.auto", LXC_MEANINGLESS, own_mounts, NULL },
-	{ "lxc.autodev", LXC_MEANINGLESS, own_mounts, NULL },
-	{ "lxc.autodev.tmpfs.size", LXC_MEANINGLESS, own_mounts, NULL },
+	{ "lxc.mount.entry", .enter = import_mount_entry },
+	{ "lxc.mount.fstab", .enter = import_mount_fstab },
+	{ "lxc.mount.auto", .outcome = LXC_MEANINGLESS, .text = own_mounts },
+	{ "lxc.autodev", .outcome = LXC_MEANINGLESS, .text = own_mounts },
+	{ "lxc.autodev.tmpfs.size", .outcome = LXC_MEANINGLESS, .text = own_mounts },
 
-	{ "lxc.cap.drop", LXC_MEANINGLESS, own_kernel_caps, NULL },
-	{ "lxc.cap.keep", LXC_MEANINGLESS, own_kernel_caps, NULL },
-	{ "lxc.no_new_privs", LXC_UNSUPPORTED, "begin workload.argv with setpriv --no-new-privs --",
-	  NULL },
-	{ "lxc.apparmor.", LXC_MEANINGLESS, no_confinement, NULL },
-	{ "lxc.selinux.", LXC_MEANINGLESS, no_confinement, NULL },
-	{ "lxc.seccomp.", LXC_MEANINGLESS, no_confinement, NULL },
-	{ "lxc.keyring.session", LXC_MEANINGLESS, own_limits, NULL },
-	{ "lxc.sched.core", LXC_UNSUPPORTED,
-	  "kvmbox check tells whether hyperthreads leak on this host; start kvmbox in a core "
-	  "scheduling group (PR_SCHED_CORE), or turn them off",
-	  NULL },
+	{ "lxc.cap.drop", .outcome = LXC_MEANINGLESS, .text = own_kernel_caps },
+	{ "lxc.cap.keep", .outcome = LXC_MEANINGLESS, .text = own_kernel_caps },
+	{ "lxc.no_new_privs", .outcome = LXC_UNSUPPORTED,
+	  .text = "begin workload.argv with setpriv --no-new-privs --" },
+	{ "lxc.apparmor.", .outcome = LXC_MEANINGLESS, .text = no_confinement },
+	{ "lxc.selinux.", .outcome = LXC_MEANINGLESS, .text = no_confinement },
+	{ "lxc.seccomp.", .outcome = LXC_MEANINGLESS, .text = no_confinement },
+	{ "lxc.keyring.session", .outcome = LXC_MEANINGLESS, .text = own_limits },
+	{ "lxc.sched.core", .outcome = LXC_UNSUPPORTED,
+	  .text = "kvmbox check tells whether hyperthreads leak on this host; start kvmbox in a "
+		  "core scheduling group (PR_SCHED_CORE), or turn them off" },
 
-	{ "lxc.signal.", 0, NULL, leave_for_later },
-	{ "lxc.tty.", LXC_MEANINGLESS, own_terminals, NULL },
-	{ "lxc.pty.", LXC_MEANINGLESS, own_terminals, NULL },
-	{ "lxc.console.logfile", LXC_UNSUPPORTED,
-	  "the command's output is kvmbox's own: redirect it to the file", NULL },
-	{ "lxc.console.", LXC_MEANINGLESS, own_terminals, NULL },
+	{ "lxc.signal.", .enter = leave_for_later },
+	{ "lxc.tty.", .outcome = LXC_MEANINGLESS, .text = own_terminals },
+	{ "lxc.pty.", .outcome = LXC_MEANINGLESS, .text = own_terminals },
+	{ "lxc.console.logfile", .outcome = LXC_UNSUPPORTED,
+	  .text = "the command's output is kvmbox's own: redirect it to the file" },
+	{ "lxc.console.", .outcome = LXC_MEANINGLESS, .text = own_terminals },
 
-	{ "lxc.start.", LXC_UNSUPPORTED, no_daemon, NULL },
-	{ "lxc.group", LXC_UNSUPPORTED, no_daemon, NULL },
-	{ "lxc.ephemeral", LXC_MEANINGLESS,
-	  "the VM is gone when its command ends, and no other "
-	  "file with it",
-	  NULL },
-	{ "lxc.monitor.", LXC_MEANINGLESS, about_lxc, NULL },
-	{ "lxc.log.", LXC_MEANINGLESS, about_lxc, NULL },
-	{ "lxc.hook.", 0, NULL, enter_hook },
-	{ "lxc.prlimit.", LXC_UNSUPPORTED, prlimits, NULL },
-	{ "lxc.sysctl.", 0, NULL, enter_sysctl },
-	{ "lxc.proc.", LXC_UNSUPPORTED,
-	  "it sets a file of /proc/PID of the container's init; set it for kvmbox on the host "
-	  "(choom "
-	  "-n N -- kvmbox boot), or within the guest",
-	  NULL },
-	{ "lxc.namespace.clone", LXC_MEANINGLESS, own_namespaces, NULL },
-	{ "lxc.namespace.", LXC_UNSUPPORTED, shared_namespaces, NULL },
-	{ "lxc.time.offset.", LXC_UNSUPPORTED,
-	  "the guest's clocks start with it, and its date is the host's", NULL },
+	{ "lxc.start.", .outcome = LXC_UNSUPPORTED, .text = no_daemon },
+	{ "lxc.group", .outcome = LXC_UNSUPPORTED, .text = no_daemon },
+	{ "lxc.ephemeral", .outcome = LXC_MEANINGLESS,
+	  .text = "the VM is gone when its command ends, and no other file with it" },
+	{ "lxc.monitor.", .outcome = LXC_MEANINGLESS, .text = about_lxc },
+	{ "lxc.log.", .outcome = LXC_MEANINGLESS, .text = about_lxc },
+	{ "lxc.hook.", .enter = enter_hook },
+	{ "lxc.prlimit.", .outcome = LXC_UNSUPPORTED, .text = prlimits },
+	{ "lxc.sysctl.", .enter = enter_sysctl },
+	{ "lxc.proc.", .outcome = LXC_UNSUPPORTED,
+	  .text = "it sets a file of /proc/PID of the container's init; set it for kvmbox on the "
+		  "host (choom -n N -- kvmbox boot), or within the guest" },
+	{ "lxc.namespace.clone", .outcome = LXC_MEANINGLESS, .text = own_namespaces },
+	{ "lxc.namespace.", .outcome = LXC_UNSUPPORTED, .text = shared_namespaces },
+	{ "lxc.time.offset.", .outcome = LXC_UNSUPPORTED,
+	  .text = "the guest's clocks start with it, and its date is the host's" },
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -529,6 +460,10 @@ static int enter_item(struct import *im, const struct lxc_item *item, const stru
 		/* No value is what a key has that is not there. */
 		if (!*item->value)
 			return 0;
+		if (keys[i].keep) {
+			*(const struct lxc_item **)((char *)im + keys[i].keep) = item;
+			return 0;
+		}
 		if (keys[i].enter)
 			return keys[i].enter(im, item);
 		return import_note(im, keys[i].outcome, item, "%s", keys[i].text);

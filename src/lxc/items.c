@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/set.h"
 #include "config/words.h"
 
@@ -132,46 +133,14 @@ char *lxc_next_line(char **rest, const char *end)
 	return trim(line);
 }
 
-/* The length of the UTF-8 character at @s, or 0 if it is none (RFC 3629, section 4). */
-static size_t character_len(const unsigned char *s)
-{
-	static const struct {
-		unsigned char first, last;         /* of the first byte */
-		unsigned char second, second_last; /* of the second, which rules out the rest */
-		size_t len;
-	} ranges[] = {
-		{ 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-		{ 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 },
-		{ 0xee, 0xef, 0x80, 0xbf, 3 }, { 0xf0, 0xf0, 0x90, 0xbf, 4 },
-		{ 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
-
-	if (s[0] < 0x80)
-		return 1;
-	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++) {
-		if (s[0] < ranges[i].first || s[0] > ranges[i].last)
-			continue;
-		if (s[1] < ranges[i].second || s[1] > ranges[i].second_last)
-			return 0;
-		for (size_t j = 2; j < ranges[i].len; j++) {
-			if ((s[j] & 0xc0) != 0x80)
-				return 0;
-		}
-		return ranges[i].len;
-	}
-	return 0;
-}
-
 bool lxc_is_text(const char *s)
 {
-	const unsigned char *c = (const unsigned char *)s;
+	const uint8_t *c = (const uint8_t *)s;
 
-	while (*c) {
-		size_t len = character_len(c);
-
+	for (size_t left = strlen(s), len; left; c += len, left -= len) {
+		len = text_utf8(c, left);
 		if (len == 0 || (*c < 0x20 && *c != '\t') || *c == 0x7f)
 			return false;
-		c += len;
 	}
 	return true;
 }

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/dirs.h"
 #include "base/log.h"
 
 /* FNV-1a, 64 bit: it tells changes by accident apart, which is all that is asked of it here. */
@@ -72,20 +73,6 @@ static int hash_tree(const char *dir, uint64_t *out)
 	return ret;
 }
 
-static int make_dirs(char *path)
-{
-	for (char *p = path + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		int ret = mkdir(path, 0755);
-		*p = '/';
-		if (ret && errno != EEXIST)
-			return -errno;
-	}
-	return mkdir(path, 0700) && errno != EEXIST ? -errno : 0;
-}
-
 static int cache_dir(char *path, size_t size, struct error *err)
 {
 	const char *own = getenv("KVMBOX_CACHE"), *xdg = getenv("XDG_CACHE_HOME"),
@@ -102,7 +89,7 @@ static int cache_dir(char *path, size_t size, struct error *err)
 		n = snprintf(path, size, "%s/.cache/kvmbox/rootfs", home ? home : "/tmp");
 	if (n < 0 || (size_t)n >= size)
 		return error_set(err, ENAMETOOLONG, "the cache directory's name is too long");
-	int ret = make_dirs(path);
+	int ret = dirs_make(path);
 	return ret ? error_set(err, -ret, "cannot make the cache directory %s: %s", path,
 			       strerror(-ret))
 		   : 0;

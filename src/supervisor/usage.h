@@ -4,8 +4,6 @@
 #include <json-c/json.h>
 #include <sys/types.h>
 
-#include "vm/vm.h"
-
 /*
  * What the monitor takes of the host, as /proc tells it, entered into @stats: "cpu_s", "memory"
  * ("monitor_bytes") and "disk". What cannot be read is left out.
