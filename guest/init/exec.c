@@ -14,6 +14,8 @@
 #include "init/exec.h"
 
 #include "common/frame.h"
+#include "init/child.h"
+#include "init/clock.h"
 #include "init/link.h"
 #include "init/message.h"
 #include "init/workload.h"
@@ -95,14 +97,6 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static uint64_t boot_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 /* Takes count strings into list, which has room for them and NULL. */
@@ -289,13 +283,7 @@ static void command_reap(void)
 	exec.ended = true;
 	exec.ended_ms = now_ms();
 	exec.output_ms = exec.ended_ms;
-	if (WIFSIGNALED(status)) {
-		exec.exit.kind = KVMBOX_EXIT_SIGNALED;
-		exec.exit.value = (uint32_t)WTERMSIG(status);
-	} else {
-		exec.exit.kind = KVMBOX_EXIT_EXITED;
-		exec.exit.value = (uint32_t)WEXITSTATUS(status);
-	}
+	exec.exit = child_exit(status);
 	if (exec.command.hold >= 0)
 		close(exec.command.hold);
 	exec.command.hold = -1;
@@ -452,25 +440,6 @@ static bool loop(void)
 	}
 }
 
-/* SIGCHLD only ends the wait in ppoll(). */
-static void child_ended(int signo)
-{
-	(void)signo;
-}
-
-static void signals_prepare(void)
-{
-	const struct sigaction ended = { .sa_handler = child_ended };
-	sigset_t set;
-
-	sigaction(SIGCHLD, &ended, NULL);
-	/* The command may hang the terminal up, of which this process is the leader. */
-	signal(SIGHUP, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_SETMASK, &set, NULL);
-}
-
 static void fd_unblock(int fd)
 {
 	if (fd >= 0)
@@ -509,14 +478,16 @@ void exec_run(int fd, const struct exec_request *r, const struct description *d)
 
 	exec.control.fd = fd;
 	exec.terminal = r->terminal;
-	signals_prepare();
+	child_watch();
+	/* The command may hang the terminal up, of which this process is the leader. */
+	signal(SIGHUP, SIG_IGN);
 	ret = workload_start(&exec.command, &command, &why);
 	if (ret) {
 		control_send(&exec.control, KVMBOX_FRAME_ERROR, why.text, strlen(why.text));
 		exec.exit.kind = ret < 0 ? KVMBOX_EXIT_NOT_STARTED : KVMBOX_EXIT_EXITED;
 		exec.exit.value = (uint32_t)(ret < 0 ? -ret : ret);
 	} else {
-		started.boot_ns = boot_ns();
+		started.boot_ns = clock_boot_ns();
 		control_send(&exec.control, KVMBOX_FRAME_STARTED, &started, sizeof(started));
 		streams_begin(r);
 		if (!loop())

@@ -12,11 +12,27 @@
 #define SEND_TIMEOUT_MS 10000
 #define BACKLOG         128
 
-int link_start(uint32_t port)
+static int connect_to(int fd, const struct sockaddr_vm *addr)
 {
-	struct sockaddr_vm addr = {
+	int ret = connect(fd, (const struct sockaddr *)addr, sizeof(*addr));
+
+	return ret < 0 && errno == EINPROGRESS ? 0 : ret;
+}
+
+static int listen_at(int fd, const struct sockaddr_vm *addr)
+{
+	int ret = bind(fd, (const struct sockaddr *)addr, sizeof(*addr));
+
+	return ret < 0 ? ret : listen(fd, BACKLOG);
+}
+
+/* A socket that begin() has made something of, non-blocking, or a negative errno. */
+static int link_open(uint32_t cid, uint32_t port,
+		     int (*begin)(int fd, const struct sockaddr_vm *addr))
+{
+	const struct sockaddr_vm addr = {
 		.svm_family = AF_VSOCK,
-		.svm_cid = KVMBOX_HOST_CID,
+		.svm_cid = cid,
 		.svm_port = port,
 	};
 	int err;
@@ -25,12 +41,17 @@ int link_start(uint32_t port)
 	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno != EINPROGRESS) {
+	if (begin(fd, &addr) < 0) {
 		err = errno;
 		close(fd);
 		return -err;
 	}
 	return fd;
+}
+
+int link_start(uint32_t port)
+{
+	return link_open(KVMBOX_HOST_CID, port, connect_to);
 }
 
 int link_finish(int fd)
@@ -49,23 +70,7 @@ int link_finish(int fd)
 
 int link_listen(uint32_t port)
 {
-	struct sockaddr_vm addr = {
-		.svm_family = AF_VSOCK,
-		.svm_cid = VMADDR_CID_ANY,
-		.svm_port = port,
-	};
-	int err;
-	int fd;
-
-	fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, BACKLOG) < 0) {
-		err = errno;
-		close(fd);
-		return -err;
-	}
-	return fd;
+	return link_open(VMADDR_CID_ANY, port, listen_at);
 }
 
 int link_accept(int listener)

@@ -15,6 +15,8 @@
  * end, the file systems are made clean, and only then EXIT is sent. PID 1 must
  * not end itself, so every failure ends in the machine's reset as well.
  */
+#include "init/child.h"
+#include "init/clock.h"
 #include "init/description.h"
 #include "init/link.h"
 #include "init/message.h"
@@ -63,14 +65,6 @@ struct init {
 /* PID 1 has no use for a heap of its own that could fail. */
 static struct init init;
 
-static uint64_t boot_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
 static __attribute__((noreturn)) void machine_reset(void)
 {
 	reboot(RB_AUTOBOOT);
@@ -107,24 +101,6 @@ static __attribute__((noreturn)) void give_up(int err, const char *sentence)
 			close(init.streams[i]);
 	mount_finish(&ignored);
 	finish();
-}
-
-static void child_ended(int signo)
-{
-	(void)signo;
-}
-
-/* SIGCHLD only ends the wait in ppoll(). */
-static void signals_prepare(void)
-{
-	struct sigaction ended = { .sa_handler = child_ended };
-	sigset_t set;
-
-	sigaction(SIGCHLD, &ended, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 static void control_open(uint64_t start_ns)
@@ -250,7 +226,7 @@ static void workload_open(void)
 		init.ending = true;
 		return;
 	}
-	started.boot_ns = boot_ns();
+	started.boot_ns = clock_boot_ns();
 	control_send(&init.control, KVMBOX_FRAME_STARTED, &started, sizeof(started));
 }
 
@@ -338,13 +314,7 @@ static void children_reap(void)
 		if (init.description.init && WIFSIGNALED(status) &&
 		    (WTERMSIG(status) == SIGHUP || WTERMSIG(status) == SIGINT))
 			status = 0;
-		if (WIFSIGNALED(status)) {
-			init.exit.kind = KVMBOX_EXIT_SIGNALED;
-			init.exit.value = (uint32_t)WTERMSIG(status);
-		} else {
-			init.exit.kind = KVMBOX_EXIT_EXITED;
-			init.exit.value = (uint32_t)WEXITSTATUS(status);
-		}
+		init.exit = child_exit(status);
 		end_begin();
 	}
 	init.reaped = pid < 0;
@@ -447,7 +417,7 @@ static void loop(void)
 
 int main(void)
 {
-	uint64_t start_ns = boot_ns();
+	uint64_t start_ns = clock_boot_ns();
 	struct message unreachable;
 	struct net_files files;
 	struct message why;
@@ -462,7 +432,8 @@ int main(void)
 		init.streams[i] = -1;
 	init.control.fd = link_start(KVMBOX_PORT_CONTROL);
 	init.listener = link_listen(KVMBOX_PORT_AGENT);
-	signals_prepare();
+	child_watch();
+	signal(SIGPIPE, SIG_IGN);
 	ret = mount_kernel(&why);
 	control_open(start_ns);
 	if (init.listener < 0) {

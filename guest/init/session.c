@@ -3,6 +3,7 @@
 
 #include "common/copy.h"
 #include "common/frame.h"
+#include "init/clock.h"
 #include "init/exec.h"
 #include "init/forward.h"
 
@@ -13,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define FIRST_FRAME_MS 10000
@@ -125,11 +125,9 @@ static void load_read(struct kvmbox_health *h, const char *loadavg)
 static void health_serve(int fd)
 {
 	struct kvmbox_health h = { 0 };
-	struct timespec t;
 	char buf[4096];
 
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	h.boot_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+	h.boot_ns = clock_boot_ns();
 	proc_read("/proc/meminfo", buf, sizeof(buf));
 	h.memory_total = memory_read(buf, "MemTotal:");
 	h.memory_free = memory_read(buf, "MemAvailable:");
