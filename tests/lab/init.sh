@@ -45,8 +45,8 @@ kv() {
 
 # begin ARG...: boots the system "a" in the background, which goes with the case.
 begin() {
-	export KVMBOX_STATE=$dir/s
-	trap 'ended=$?; "$kvmbox" logs a; "$kvmbox" rm -f a >/dev/null; case_end $ended' EXIT
+	own_state
+	trap 'ended=$?; "$kvmbox" logs a; case_end $ended' EXIT
 	kv boot -d --name a --init "$@"
 	expect_status 0
 	await 60 "the end of its start" has_logged '^up$'

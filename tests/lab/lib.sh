@@ -25,6 +25,12 @@ note_failed_command() {
 		"${3%%$'\n'*}" >"$dir/.why"
 }
 
+# own_state: gives the case VMs in the background of its own, in $state; they go with it.
+own_state() {
+	export KVMBOX_STATE=$dir/s
+	state=$dir/s
+}
+
 # Shows the last guest of a case that failed, and ends what the case left behind.
 case_end() {
 	trap - ERR
@@ -36,6 +42,9 @@ case_end() {
 		tail -c 2000 "$out" | sed 's/^/  | /'
 		printf '\nits stderr, %s bytes:\n' "$(stat -c %s "$err")"
 		tail -c 3000 "$err" | sed 's/^/  | /'
+	fi
+	if [[ -d $dir/s ]]; then
+		"$kvmbox" ps -aq | xargs -r "$kvmbox" rm -f >/dev/null
 	fi
 	local pid
 	for pid in $(jobs -p); do

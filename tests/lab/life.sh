@@ -6,13 +6,6 @@
 # shellcheck source=tests/lab/netlib.sh
 . "$lab/netlib.sh"
 
-# own_state: gives the case VMs of its own, which go with it.
-own_state() {
-	export KVMBOX_STATE=$dir/s
-	state=$dir/s
-	trap 'ended=$?; vm ps -aq | xargs -r "$kvmbox" rm -f >/dev/null; case_end $ended' EXIT
-}
-
 # api VM ARG...: what curl says to the control socket of a machine.
 api() {
 	local vm=$1

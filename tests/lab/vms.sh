@@ -11,19 +11,18 @@ kv() {
 	"$kvmbox" "$@" >"$out" 2>"$err" || status=$?
 }
 
-# end STATUS: shows the last command of a case that failed, and removes the VMs.
+# end STATUS: shows the last command of a case that failed.
 end() {
 	if [[ $1 != 0 ]]; then
 		printf 'the last command: %s\nits status: %s\n' "$last_command" "$status"
 		head -c 2000 "$out" "$err"
 	fi
-	"$kvmbox" ps -aq | xargs -r "$kvmbox" rm -f >/dev/null
 	case_end "$1"
 }
 
 # begin NAME ARG...: boots a VM in the background, which goes with the case.
 begin() {
-	export KVMBOX_STATE=$dir/s
+	own_state
 	trap 'end $?' EXIT
 	kv boot -d --name "$@"
 	expect_status 0
