@@ -42,10 +42,10 @@
 #include "supervisor/usage.h"
 
 #define GRACE_SIGNAL_NS   (10ull * 1000000000) /* for the workload to act on a signal */
-#define LOG_READ          4096
-#define GRACE_SHUTDOWN_NS (5ull * 1000000000) /* for guest/init to end without it */
-#define LINGER_NS         (2ull * 1000000000) /* for who is attached to read what is left */
+#define GRACE_SHUTDOWN_NS (5ull * 1000000000)  /* for guest/init to end without it */
+#define LINGER_NS         (2ull * 1000000000)  /* for who is attached to read what is left */
 #define TAIL_LINES        20
+#define LOG_READ          4096
 
 enum stopping {
 	NOT_STOPPING,
