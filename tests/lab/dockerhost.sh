@@ -110,3 +110,39 @@ case_containers() {
 	expect_line '^between containers of the default bridge: .*\(status 143\)$'
 	expect_line '^a container to the guest: .*(timed out|status 1)'
 }
+
+# A container of LXC beside Docker's, on the same disk and within the same limits.
+limit_lxc=420
+case_lxc() {
+	need_docker_host
+	need e2fsck
+	need_mem 1400
+	truncate -s 2G data
+	docker_guest -- /bin/sh -c '
+		{ until grep -q " /var/lib/lxc " /proc/mounts; do sleep 1; done
+		  lxc-create -n one -t busybox && lxc-start -n one
+		  echo "info: $(lxc-info -n one -s)"
+		  echo "list: $(lxc-ls --running)"
+		  lxc-attach -n one -- sh -c "echo init: \$(cat /proc/1/comm); set -- \$(cat /proc/self/uid_map); echo uid map: \$*"
+		  init=/proc/$(lxc-info -n one -pH)
+		  echo "apparmor: $(cat $init/attr/current)"
+		  echo "cgroup: $(cat $init/cgroup)"
+		  sed -n "s/^Seccomp:[[:space:]]*/seccomp: /p" $init/status
+		  echo "told"
+		} 2>&1 & exec /usr/lib/kvmbox/docker-host'
+	await_line '^told$' "$out" 180
+	expect_line '^info: State: *RUNNING$'
+	expect_line '^list: one *$'
+	expect_line '^init: init$'
+	expect_line '^uid map: 0 2000000 65536$'
+	expect_line '^apparmor: lxc-one_.*\(enforce\)'
+	expect_line '^seccomp: 2$'
+	expect_line '^cgroup: 0::/docker/lxc/one/payload$'
+	await_line '^docker-host: ready$' "$out" 240
+	kill -TERM "$pid"
+	finish
+	expect_status 0
+	fsck_clean data
+	[[ $(debugfs -R 'stat /lxc/one/rootfs/sbin/init' data 2>/dev/null) == *'User: 2000000'* ]] ||
+		fail "the container's files are not on the disk, or are not its root's"
+}
