@@ -11,6 +11,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/swap.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,8 +191,8 @@ int mount_root(const struct description *d, struct message *why)
 	return 0;
 }
 
-/* The escapes of /proc/self/mounts: \040 and the like. In place. */
-static void mount_unescape(char *s)
+/* The escapes of /proc's tables of paths: \040 and the like. In place. */
+static void path_unescape(char *s)
 {
 	char *out = s;
 
@@ -206,15 +207,15 @@ static void mount_unescape(char *s)
 	*out = '\0';
 }
 
-/* Returns the text of the mount table, to be freed, or NULL. */
-static char *mount_table_read(void)
+/* Returns the text of a table in /proc, to be freed, or NULL. */
+static char *table_read(const char *path)
 {
 	size_t have = 0, room = 0;
 	char *text = NULL;
 	ssize_t n;
 	int fd;
 
-	fd = open("/proc/self/mounts", O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return NULL;
 	do {
@@ -235,6 +236,21 @@ static char *mount_table_read(void)
 	return text;
 }
 
+/* A file system with a swap file in use would stay mounted. */
+static void swaps_finish(char *table)
+{
+	char *line = strchr(table, '\n'); /* behind the heading */
+
+	while (line && *++line) {
+		char *path = line;
+
+		line = strchr(path, '\n');
+		path[strcspn(path, " \n")] = '\0';
+		path_unescape(path);
+		swapoff(path);
+	}
+}
+
 /* Takes down all but the root, the last mount first. */
 static int mounts_finish(char *table, struct message *why)
 {
@@ -252,7 +268,7 @@ static int mounts_finish(char *table, struct message *why)
 			continue;
 		*path++ = '\0';
 		path[strcspn(path, " ")] = '\0';
-		mount_unescape(path);
+		path_unescape(path);
 		if (!strcmp(path, "/") || umount2(path, UMOUNT_NOFOLLOW) == 0)
 			continue;
 		if (device[0] == '/' && mount(NULL, path, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
@@ -268,7 +284,12 @@ int mount_finish(struct message *why)
 	int ret = 0;
 
 	sync();
-	table = mount_table_read();
+	table = table_read("/proc/swaps");
+	if (table) {
+		swaps_finish(table);
+		free(table);
+	}
+	table = table_read("/proc/self/mounts");
 	if (table) {
 		ret = mounts_finish(table, why);
 		free(table);

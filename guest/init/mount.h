@@ -21,10 +21,10 @@ int mount_kernel(struct message *why);
 int mount_root(const struct description *d, struct message *why);
 
 /*
- * Writes everything to the disks and unmounts what can be unmounted, else
- * makes it read-only, the root at last, so that every file system on a disk is
- * clean. No process but this one may be left. Returns 0, or a negative errno
- * with a sentence in *why if one is not clean.
+ * Writes everything to the disks, ends swapping, and unmounts what can be
+ * unmounted, else makes it read-only, the root at last, so that every file
+ * system on a disk is clean. No process but this one may be left. Returns 0, or
+ * a negative errno with a sentence in *why if one is not clean.
  */
 int mount_finish(struct message *why);
 

@@ -71,17 +71,32 @@ expect_ended() {
 	note "dockerd answered after $(sed -n 's/^seconds to ready: //p' "$out") s, and ended within $(sed -n 's/^seconds to stop: //p' "$out") s"
 }
 
+# A workload that ends with a swap file in use on its disk.
+case_swap() {
+	need_docker_host
+	need mkfs.ext4 e2fsck
+	need_mem 700
+	truncate -s 64M data
+	mkfs.ext4 -q data
+	boot --kernel "$kernel" --rootfs "$image" --mem 256M --disk data -- /bin/sh -c '
+		mount /dev/vdb /mnt && dd if=/dev/zero of=/mnt/swap bs=1M count=16 2>/dev/null && chmod 600 /mnt/swap &&
+		mkswap /mnt/swap >/dev/null && swapon /mnt/swap && grep -c /mnt/swap /proc/swaps'
+	expect_status 0
+	expect_stdout $'1\n'
+	fsck_clean data
+}
+
 limit_containers=1400
 case_containers() {
 	own_host
 	need_docker_host
-	need musl-gcc e2fsck
+	need musl-gcc e2fsck debugfs
 	need_mem 1400
 	make_files files.img
 	truncate -s 2G data
 
 	docker_guest --disk files.img,ro --net nat -p 8080:8080 -p 9999:9999 -- \
-		/bin/sh -c 'mount -t ext4 -o ro /dev/vdc /mnt && exec /mnt/dockerhost-guest confined networks'
+		/bin/sh -c 'mount -t ext4 -o ro /dev/vdc /mnt && exec /mnt/dockerhost-guest confined lxc networks'
 	await_line '^published now$' "$out" 1200
 	page=$(http '' 127.0.0.1 8080) || fail "the published port of a container is not reached"
 	[[ $page == 'the page of a container' ]] || fail "the published port says $page"
@@ -103,46 +118,18 @@ case_containers() {
 	expect_line '^vsock: Operation not permitted$'
 	expect_line '^open files: 1024 524288$'
 	expect_line '^info: overlay2, local, cgroup v2$'
+	expect_line '^LXC: one RUNNING$'
+	expect_line '^its init: init$'
+	expect_line '^its uid map: 0 2000000 65536$'
+	expect_line '^its apparmor: lxc-one_.*\(enforce\)'
+	expect_line '^its cgroup: 0::/docker/lxc/one/payload$'
+	expect_line '^its seccomp: 2$'
+	[[ $(debugfs -R 'stat /lxc/one/rootfs/sbin/init' data 2>/dev/null) == *'User: 2000000'* ]] ||
+		fail "the files of LXC's container are not on the disk, or are not its root's"
 	expect_line '^exec: [0-9a-f]{12}$'
 	expect_line '^by name: the page of a container$'
 	expect_line '^to the outside: the remote page$'
 	expect_line '^the guest to a container: the page of a container$'
 	expect_line '^between containers of the default bridge: .*\(status 143\)$'
 	expect_line '^a container to the guest: .*(timed out|status 1)'
-}
-
-# A container of LXC beside Docker's, on the same disk and within the same limits.
-limit_lxc=420
-case_lxc() {
-	need_docker_host
-	need e2fsck
-	need_mem 1400
-	truncate -s 2G data
-	docker_guest -- /bin/sh -c '
-		{ until grep -q " /var/lib/lxc " /proc/mounts; do sleep 1; done
-		  lxc-create -n one -t busybox && lxc-start -n one
-		  echo "info: $(lxc-info -n one -s)"
-		  echo "list: $(lxc-ls --running)"
-		  lxc-attach -n one -- sh -c "echo init: \$(cat /proc/1/comm); set -- \$(cat /proc/self/uid_map); echo uid map: \$*"
-		  init=/proc/$(lxc-info -n one -pH)
-		  echo "apparmor: $(cat $init/attr/current)"
-		  echo "cgroup: $(cat $init/cgroup)"
-		  sed -n "s/^Seccomp:[[:space:]]*/seccomp: /p" $init/status
-		  echo "told"
-		} 2>&1 & exec /usr/lib/kvmbox/docker-host'
-	await_line '^told$' "$out" 180
-	expect_line '^info: State: *RUNNING$'
-	expect_line '^list: one *$'
-	expect_line '^init: init$'
-	expect_line '^uid map: 0 2000000 65536$'
-	expect_line '^apparmor: lxc-one_.*\(enforce\)'
-	expect_line '^seccomp: 2$'
-	expect_line '^cgroup: 0::/docker/lxc/one/payload$'
-	await_line '^docker-host: ready$' "$out" 240
-	kill -TERM "$pid"
-	finish
-	expect_status 0
-	fsck_clean data
-	[[ $(debugfs -R 'stat /lxc/one/rootfs/sbin/init' data 2>/dev/null) == *'User: 2000000'* ]] ||
-		fail "the container's files are not on the disk, or are not its root's"
 }
