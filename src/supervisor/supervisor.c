@@ -862,8 +862,7 @@ static int begin(struct supervisor *s, struct error *err)
 	if (ret)
 		return ret;
 	way.log_fd = s->log_pipe[1];
-	way.kept_fds[0] = s->log_pipe[0];
-	way.kept_fds[1] = s->ready_fd;
+	way.lock_fd = s->dir_fd >= 0 ? s->dir.lock_fd : -1;
 	ret = launch_start(&s->launch, s->cfg, &way, err);
 	if (ret)
 		return ret;

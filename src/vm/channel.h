@@ -10,7 +10,8 @@
  */
 enum message_type {
 	/* monitor to supervisor */
-	MESSAGE_RUNNING = 1, /* about to enter the guest; @value: CLOCK_MONOTONIC, ns */
+	/* about to enter the guest; @value: CLOCK_MONOTONIC, ns; @id: what its jail lacks */
+	MESSAGE_RUNNING = 1,
 	MESSAGE_CONNECT = 2, /* the guest connects to host port @value: MESSAGE_ANSWER for @id */
 	MESSAGE_ENDED = 3,   /* the last one; @value: enum vm_end; @text: why, for people */
 	MESSAGE_PAUSED = 4,  /* no vCPU runs; after MESSAGE_PAUSE */
