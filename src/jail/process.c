@@ -45,9 +45,26 @@ static int lower(int resource, rlim_t to)
 	return setrlimit(resource, &limit) ? -errno : 0;
 }
 
+/*
+ * Root has had no limit on locked memory, and will have one. If it cannot be raised far enough, the
+ * set-up of what locks memory says so.
+ */
+static int raise_locked(rlim_t to)
+{
+	struct rlimit limit, higher;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit))
+		return -errno;
+	higher.rlim_cur = limit.rlim_cur > to ? limit.rlim_cur : to;
+	higher.rlim_max = limit.rlim_max > to ? limit.rlim_max : to;
+	if (!setrlimit(RLIMIT_MEMLOCK, &higher))
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : 0;
+}
+
 int limits_enter(struct jail *jail)
 {
-	struct rlimit locked;
 	int ret;
 
 	/* Guest memory is not for core dumps. */
@@ -59,19 +76,7 @@ int limits_enter(struct jail *jail)
 		return ret;
 	/* Such a write is then an error like any other. */
 	signal(SIGXFSZ, SIG_IGN);
-
-	/* Root has no limit that its own id, which it takes next, would not have. */
-	if (!jail->id || !jail->wish.locked_bytes)
-		return 0;
-	if (getrlimit(RLIMIT_MEMLOCK, &locked))
-		return -errno;
-	if (locked.rlim_cur < jail->wish.locked_bytes)
-		locked.rlim_cur = jail->wish.locked_bytes;
-	if (locked.rlim_max < locked.rlim_cur)
-		locked.rlim_max = locked.rlim_cur;
-	/* If that fails, the set-up says what it lacks. */
-	(void)setrlimit(RLIMIT_MEMLOCK, &locked);
-	return 0;
+	return jail->wish.locked_bytes ? raise_locked(jail->wish.locked_bytes) : 0;
 }
 
 int privileges_enter(struct jail *jail)

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -48,6 +49,7 @@
 #define GUEST_CID        3
 #define RING_ENTRIES     256
 #define CPUID_ENTRIES    256
+#define RUSAGE_BLOCK     512u
 
 #define PVPANIC_PANICKED    0x01u /* the pvpanic device's event bits (QEMU docs/specs/pvpanic) */
 #define PVPANIC_CRASHLOADED 0x02u
@@ -266,7 +268,13 @@ static void channel_listen(struct vm *vm)
 
 static void read_stats(struct vm *vm, struct vm_stats *stats)
 {
+	struct rusage usage;
+
 	*stats = (struct vm_stats){ .setup_cpu_ns = vm->setup_cpu_ns };
+	if (!getrusage(RUSAGE_SELF, &usage)) {
+		stats->disk_read = (uint64_t)usage.ru_inblock * RUSAGE_BLOCK;
+		stats->disk_written = (uint64_t)usage.ru_oublock * RUSAGE_BLOCK;
+	}
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *v = &vm->vcpus[i];
 

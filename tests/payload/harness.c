@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -139,8 +140,9 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 }
 
 /* As run_monitor() of the supervisor does it; but leave by exit(), where leak checkers look. */
-static void run_monitor(const struct vm_spec *spec, int log_fd)
+static void run_monitor(const struct vm_spec *spec, struct jail *jail, int log_fd)
 {
+	struct error err;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -150,6 +152,10 @@ static void run_monitor(const struct vm_spec *spec, int log_fd)
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(log_fd, STDERR_FILENO);
+	if (jail_enter(jail, &err)) {
+		log_line("%s", err.text);
+		exit(1);
+	}
 	vm_run(spec);
 	exit(0);
 }
@@ -318,6 +324,13 @@ void payload_run(struct payload *p)
 		.cmdline = p->cmdline,
 	};
 	struct ends e = { 0 };
+	/* All of the jail that needs no namespaces, in which nobody could look for leaks. */
+	struct jail jail = {
+		.wish.file_max = RLIM_INFINITY,
+		.wish.locked_bytes = 16 * p->mem_bytes,
+		.cgroup_fd = -1,
+		.cgroup_lock = -1,
+	};
 	int channel[2], console[2], log[2];
 
 	if (spec.kernel_fd < 0)
@@ -338,6 +351,7 @@ void payload_run(struct payload *p)
 		die("sockets");
 	spec.channel = channel[1];
 	spec.console = console[1];
+	spec.jail = &jail;
 
 	pid_t pid = fork();
 	if (pid < 0)
@@ -346,7 +360,7 @@ void payload_run(struct payload *p)
 		close(channel[0]);
 		close(console[0]);
 		close(log[0]);
-		run_monitor(&spec, log[1]);
+		run_monitor(&spec, &jail, log[1]);
 	}
 	close(channel[1]);
 	close(console[1]);
