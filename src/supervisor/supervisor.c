@@ -305,6 +305,7 @@ static void handle_channel(struct supervisor *s)
 	switch (msg.type) {
 	case MESSAGE_RUNNING:
 		s->report.running_ns = msg.value;
+		s->report.own_cpu_ns = clock_cpu_ns();
 		s->launch.jail.left_out |= (unsigned int)msg.id & ((1u << JAIL_LAYERS) - 1);
 		s->record.jail = s->launch.spec.jail;
 		s->record.running = true;
