@@ -24,7 +24,7 @@
 #include "jail/stages.h"
 
 #define PERIOD_US    100000u
-#define REMOVE_TRIES 200 /* every 5 ms: the kernel is slow to let go of a process's last threads */
+#define REMOVE_TRIES 200 /* every 5 ms, until the kernel has let go of the last threads */
 
 /*
  * What a monitor may take besides the guest's memory: its own, page tables, sockets' buffers, and

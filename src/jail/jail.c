@@ -53,7 +53,7 @@ int jail_enter(struct jail *jail, struct error *err)
 		{ "cannot set resource limits", limits_enter },
 		/* Before the rights to mount are gone. */
 		{ "cannot enter an empty root file system", root_enter },
-		/* Each change of these ids or rights undoes the parent-death signal and the like. */
+		/* Each of these undoes the parent-death signal, so that comes behind them. */
 		{ "cannot take a user id of its own", ids_enter },
 		{ "cannot enter a user namespace", user_namespace_enter },
 		{ "cannot drop capabilities", caps_enter },

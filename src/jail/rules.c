@@ -22,13 +22,13 @@
 
 #define CALL(name) .nr = SCMP_SYS(name)
 /* The argument numbered @n is @value. */
-#define IS(n, value)                              \
-	{                                         \
+#define IS(n, value)                                     \
+	{                                                \
 		n, SCMP_CMP_EQ, (scmp_datum_t)(value), 0 \
 	}
 /* Of the bits in @mask, argument @n has those in @value. */
-#define BITS(n, mask, value)                             \
-	{                                                \
+#define BITS(n, mask, value)                                                       \
+	{                                                                          \
 		n, SCMP_CMP_MASKED_EQ, (scmp_datum_t)(mask), (scmp_datum_t)(value) \
 	}
 #define REQUEST(value) .nargs = 1, .args = { IS(1, value) }

@@ -216,7 +216,7 @@ static void close_the_rest(const struct launch *l, const struct launch_way *way)
 {
 	const struct vm_spec *spec = &l->spec;
 	int kept[9 + VM_DISKS_MAX * DISK_FILES_MAX + CONFIG_NETS_MAX * (NETPORT_PAIRS_MAX + 1)] = {
-		STDIN_FILENO,    STDOUT_FILENO, STDERR_FILENO, spec->kvm_fd,  spec->kernel_fd,
+		STDIN_FILENO,    STDOUT_FILENO, STDERR_FILENO, spec->kvm_fd, spec->kernel_fd,
 		spec->initrd_fd, spec->channel, spec->console, way->lock_fd,
 	};
 	size_t n = 9;

@@ -82,8 +82,8 @@ struct supervisor {
 	struct doors *doors;
 	struct output *output; /* in the background */
 	struct logfile output_log, console_log;
-	int ready_fd;    /* in the background, until it is ready; then -1 */
-	int log_pipe[2]; /* what the monitor says, and in the background all that we would print */
+	int ready_fd;     /* in the background, until it is ready; then -1 */
+	int log_pipe[2];  /* what the monitor says, and in the background all that we would print */
 	struct relay log; /* from there to standard error; not in the background */
 	bool paused;
 	/*

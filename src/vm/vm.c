@@ -790,8 +790,8 @@ static int vm_build(struct vm *vm)
 }
 
 /*
- * From here on the guest runs: the loop on this thread, each worker and each vCPU on its own. All of
- * them are closed in their jail before the first one goes on.
+ * From here on the guest runs: the loop on this thread, each worker and each vCPU on its own. All
+ * of them are closed in their jail before the first one goes on.
  */
 static int vm_go(struct vm *vm)
 {

@@ -22,9 +22,9 @@
 #include "base/log.h"
 #include "vm/vm.h"
 
-#define EXIT_SKIPPED 77
-#define TIMEOUT_MS   170000u /* under a sanitizer, on a busy machine */
-#define LAZY_BYTES   256
+#define EXIT_SKIPPED  77
+#define TIMEOUT_MS    170000u /* under a sanitizer, on a busy machine */
+#define LAZY_BYTES    256
 #define LOCKED_FACTOR 16u /* loops that may lock the guest's memory, each for itself */
 
 #define FAILURES_SHOWN 20 /* the rest is only counted */

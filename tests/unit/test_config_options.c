@@ -241,10 +241,9 @@ Test(config_options, help)
 	cr_expect(strstr(text, "Usage: kvmbox boot"));
 
 	static const char *const options[] = {
-		"--cpus",    "--mem",     "--kernel", "--initrd", "--append",
-		"--rootfs",  "--disk",    "--name",   "--config", "--env",
-		"--workdir", "--timeout", "--json",   "--help",   "--init",
-		"--cpu-weight", "--io-weight", "--unsafe-no-jail",
+		"--cpus", "--mem",  "--kernel", "--initrd",     "--append",    "--rootfs",
+		"--disk", "--name", "--config", "--env",        "--workdir",   "--timeout",
+		"--json", "--help", "--init",   "--cpu-weight", "--io-weight", "--unsafe-no-jail",
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

@@ -28,7 +28,7 @@
 static struct jail jail;
 static pid_t outside;
 static int looked_at[2]; /* a pair of sockets */
-static int words; /* where the child says what it could do */
+static int words;        /* where the child says what it could do */
 
 static void allowed(const char *what)
 {
@@ -142,8 +142,8 @@ static void look_at(pid_t child)
 	while (fgets(line, sizeof(line), f)) {
 		sscanf(line, "Uid: %u %u %u %u", &uids[0], &uids[1], &uids[2], &uids[3]);
 		sscanf(line, "Gid: %u %u %u %u", &gids[0], &gids[1], &gids[2], &gids[3]);
-		any |= strncmp(line, "Cap", 3) == 0 && strspn(strchr(line, '\t'), "\t0\n") !=
-							       strlen(strchr(line, '\t'));
+		any |= strncmp(line, "Cap", 3) == 0 &&
+		       strspn(strchr(line, '\t'), "\t0\n") != strlen(strchr(line, '\t'));
 		/* An ordinary user's groups stay: nobody else's are to be had in their place. */
 		if (geteuid() == 0 && strncmp(line, "Groups:", 7) == 0)
 			cr_expect_eq(strspn(line + 7, "\t \n"), strlen(line + 7), "%s", line);

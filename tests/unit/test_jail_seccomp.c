@@ -103,8 +103,8 @@ ACT(do_keyctl, syscall(SYS_keyctl, 0, 0, 0, 0, 0))
 ACT(do_ring, syscall(SYS_io_uring_setup, 1, NULL))
 ACT(do_ring_register, syscall(SYS_io_uring_register, 0, 0, NULL, 0))
 ACT(do_mprotect, syscall(SYS_mprotect, memory, 4096, PROT_READ | PROT_EXEC))
-ACT(do_map_code, syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
+ACT(do_map_code,
+    syscall(SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0))
 ACT(do_map_file, syscall(SYS_mmap, NULL, 4096, PROT_READ, MAP_PRIVATE, 0, 0))
 ACT(do_merge, syscall(SYS_madvise, memory, 4096, MADV_MERGEABLE))
 ACT(do_create_vm, ioctl(0, KVM_CREATE_VM, 0))

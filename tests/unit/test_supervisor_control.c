@@ -533,8 +533,9 @@ Test(supervisor_control, stats)
 	ask(fd, "GET", "/stats", "");
 	cr_assert_eq(nstats, 3);
 	control_stats(control, stats_ids[2], &stats);
-	expect_heard(fd, 200, "\"cpu_s\":77,\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
-			      "\"exits\":{\"all\":12,");
+	expect_heard(fd, 200,
+		     "\"cpu_s\":77,\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
+		     "\"exits\":{\"all\":12,");
 	dial_result = 0;
 	control_paused(control);
 	ask(fd, "GET", "/stats", "");
