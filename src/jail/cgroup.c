@@ -331,6 +331,12 @@ int cgroup_make(struct jail *jail, struct error *err)
 	return ret;
 }
 
+void cgroup_move(struct jail *jail, pid_t pid)
+{
+	if (write_at(jail->cgroup_fd, "cgroup.procs", "%d", pid))
+		jail_leave_out(jail, JAIL_CGROUP);
+}
+
 /* Explicitly, for a child has the same lock. */
 void cgroup_populated(struct jail *jail)
 {

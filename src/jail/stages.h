@@ -36,6 +36,7 @@ int filter_install(const struct jail *jail, enum jail_role role);
 
 /* cgroup.c: outside; see jail_prepare(), jail_fork() and jail_release(). */
 int cgroup_make(struct jail *jail, struct error *err);
+void cgroup_move(struct jail *jail, pid_t pid);
 void cgroup_populated(struct jail *jail);
 void cgroup_remove(struct jail *jail);
 

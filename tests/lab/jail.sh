@@ -55,7 +55,7 @@ expect_walls() {
 
 case_in_force() {
 	truncate -s 4M disk
-	boot_async --cpus 2 --disk disk,queues=2 -- /bin/sh -c 'echo up; cat'
+	boot_async --name walls --cpus 2 --disk disk,queues=2 -- /bin/sh -c 'echo up; cat'
 	await_line '^up$'
 	local monitor uids
 	monitor=$(monitor_of "$pid")
@@ -67,8 +67,7 @@ case_in_force() {
 	((${uids%%[[:space:]]*} >= 0x70000000)) || fail "the monitor runs as $uids"
 	expect_status_of "$monitor" Groups ''
 	need jq
-	"$kvmbox" ps -q >/dev/null
-	jq -e '.jail.on and (.jail.left_out | index("seccomp") | not)' /run/kvmbox/vm/*/state.json ||
+	jq -e '.jail.on and (.jail.left_out - ["cgroup limits", "core scheduling"]) == []' /run/kvmbox/vm/walls/state.json ||
 		fail "the state does not tell of the jail"
 	exec 7>&-
 	finish
@@ -124,16 +123,21 @@ case_cgroup() {
 	monitor=$(monitor_of "$pid")
 	group=$cgroups/kvmbox/limits.$pid
 	grep -q "^0::/kvmbox/limits.$pid\$" "/proc/$monitor/cgroup" || fail "the monitor is elsewhere: $(cat "/proc/$monitor/cgroup")"
-	expect_limit "$group" cgroup.procs "$monitor"
 	expect_limit "$group" cpu.max '300000 100000'
 	expect_limit "$group" cpu.weight 50
 	expect_limit "$group" memory.max $(((64 + 8 + 128) << 20))
 	[[ ! -e $group/memory.swap.max ]] || expect_limit "$group" memory.swap.max $((64 << 20))
 	expect_limit "$group" memory.oom.group 1
 	((60 < $(<"$group/pids.max") && $(<"$group/pids.max") < 200)) || fail "pids.max is $(<"$group/pids.max")"
-	# All of it, the kernel's own threads for it included.
-	[[ $(<"$group/pids.current") == "$(find "/proc/$monitor/task" -mindepth 1 -maxdepth 1 | wc -l)" ]] ||
-		fail "a thread of the monitor is not in its cgroup"
+	# All of it, the kernel's own threads for it included, and nobody else's.
+	local task
+	for task in "/proc/$monitor"/task/*; do
+		grep -qx "${task##*/}" "$group/cgroup.threads" || fail "a thread is not in the cgroup: $(<"$task/comm")"
+	done
+	while read -r task; do
+		[[ $task == "$monitor" || $(<"/proc/$task/comm") == kvm-nx-lpage-re* ]] ||
+			fail "another process is in the cgroup: $(<"/proc/$task/comm")"
+	done <"$group/cgroup.procs"
 	exec 7>&-
 	finish
 	expect_status 0

@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,6 +259,18 @@ Test(stages, parent)
 Test(jail, nothing_is_left_to_it)
 {
 	expect_nothing_but_what_is_left_out();
+}
+
+/* As in a container, whose engine's filter knows no clone3(). */
+Test(jail, nor_where_clone3_is_unknown)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+
+	cr_assert(!seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0) &&
+		  !seccomp_load(ctx));
+	seccomp_release(ctx);
+	expect_nothing_but_what_is_left_out();
+	cr_expect_not(jail.left_out & 1u << JAIL_PID_NS);
 }
 
 Test(jail, nor_for_an_ordinary_user)
