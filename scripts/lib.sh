@@ -76,7 +76,7 @@ cache_dir() {
 # build_packages: prints the Debian packages that building kvmbox and its guest takes.
 build_packages() {
 	printf '%s\n' meson ninja-build gcc libc6-dev pkg-config liburing-dev libfdt-dev libjson-c-dev libhttp-parser-dev \
-		zlib1g-dev liblzma-dev libzstd-dev liblz4-dev libnftables-dev musl-tools linux-libc-dev \
+		zlib1g-dev liblzma-dev libzstd-dev liblz4-dev libnftables-dev libseccomp-dev libcap-ng-dev musl-tools linux-libc-dev \
 		linux-source-6.12 make patch flex bison bc libelf-dev libssl-dev xz-utils cpio python3 \
 		busybox-static erofs-utils libcriterion-dev
 }

@@ -241,6 +241,15 @@ static void raw_submit(struct disk_queue *q, struct disk_io *io)
 	submit(q, io);
 }
 
+static unsigned int raw_files(const struct disk *disk, int fds[DISK_FILES_MAX])
+{
+	const struct raw_disk *d = (const struct raw_disk *)disk;
+
+	fds[0] = d->fd;
+	fds[1] = d->direct_fd;
+	return d->direct_fd >= 0 ? 2 : 1;
+}
+
 static void raw_free(struct disk *disk)
 {
 	struct raw_disk *d = (struct raw_disk *)disk;
@@ -262,6 +271,7 @@ static void raw_free(struct disk *disk)
 static const struct disk_ops raw_ops = {
 	.attach = raw_attach,
 	.submit = raw_submit,
+	.files = raw_files,
 	.free = raw_free,
 };
 
@@ -349,6 +359,7 @@ static bool can_fallocate(const struct raw_disk *d, int mode)
 
 static int probe_file(struct raw_disk *d, off_t size)
 {
+	d->disk.is_file = true;
 	d->disk.capacity = (uint64_t)size;
 	d->disk.block_size = 512;
 	d->disk.physical_size = 4096;

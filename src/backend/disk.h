@@ -36,6 +36,8 @@ struct disk_io {
 
 struct disk;
 
+#define DISK_FILES_MAX 2u
+
 /* One way to the disk. What goes another way is not ordered with it, but for flushes. */
 struct disk_queue;
 
@@ -51,6 +53,8 @@ struct disk_ops {
 	 * the queue's loop.
 	 */
 	void (*submit)(struct disk_queue *queue, struct disk_io *io);
+	/* Its open files, into @fds. Returns how many. */
+	unsigned int (*files)(const struct disk *disk, int fds[DISK_FILES_MAX]);
 	/* Release the disk and its queues. Their loops have ended. */
 	void (*free)(struct disk *disk);
 };
@@ -61,6 +65,7 @@ struct disk {
 	uint32_t block_size;    /* logical, bytes */
 	uint32_t physical_size; /* bytes of a physical block; a hint */
 	bool read_only;
+	bool is_file; /* and not a device */
 	bool can_discard;
 	bool can_write_zeroes;
 };

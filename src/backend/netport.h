@@ -74,6 +74,9 @@ struct netport_ops {
 	/* Use the first @pairs queues and no others. Returns 0 or negative errno. */
 	int (*set_pairs)(struct netport *port, unsigned int pairs);
 
+	/* Its open files, into @fds. Returns how many. */
+	unsigned int (*files)(const struct netport *port, int fds[NETPORT_PAIRS_MAX]);
+
 	void (*free)(struct netport *port);
 };
 

@@ -322,6 +322,12 @@ static int passt_set_pairs(struct netport *port, unsigned int pairs)
 	return pairs == 1 ? 0 : -EINVAL;
 }
 
+static unsigned int passt_files(const struct netport *port, int fds[NETPORT_PAIRS_MAX])
+{
+	fds[0] = ((const struct passt *)port)->fd;
+	return 1;
+}
+
 static void passt_free(struct netport *port)
 {
 	struct passt *p = (struct passt *)port;
@@ -340,6 +346,7 @@ static const struct netport_ops passt_ops = {
 	.cancel = passt_cancel,
 	.set_offloads = passt_set_offloads,
 	.set_pairs = passt_set_pairs,
+	.files = passt_files,
 	.free = passt_free,
 };
 

@@ -180,6 +180,15 @@ static int tap_set_pairs(struct netport *port, unsigned int pairs)
 	return 0;
 }
 
+static unsigned int tap_files(const struct netport *port, int fds[NETPORT_PAIRS_MAX])
+{
+	const struct tap *t = (const struct tap *)port;
+
+	for (unsigned int i = 0; i < port->pairs; i++)
+		fds[i] = t->pairs[i].fd;
+	return port->pairs;
+}
+
 static void tap_free(struct netport *port)
 {
 	struct tap *t = (struct tap *)port;
@@ -197,6 +206,7 @@ static const struct netport_ops tap_ops = {
 	.cancel = tap_cancel,
 	.set_offloads = tap_set_offloads,
 	.set_pairs = tap_set_pairs,
+	.files = tap_files,
 	.free = tap_free,
 };
 

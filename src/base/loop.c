@@ -239,6 +239,17 @@ static int enable(struct loop *loop)
 				 NULL, 0);
 }
 
+int loop_restrict(struct loop *loop, struct io_uring_restriction *allowed, unsigned int n,
+		  unsigned int workers[2])
+{
+	int ret = io_uring_register_iowq_max_workers(&loop->ring, workers);
+
+	if (ret && ret != -EINVAL)
+		return ret;
+	ret = io_uring_register_restrictions(&loop->ring, allowed, n);
+	return ret ? ret : enable(loop);
+}
+
 int loop_add_memory(struct loop *loop, void *base, size_t size)
 {
 	struct iovec buffers[BUFFERS_MAX];

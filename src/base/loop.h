@@ -138,6 +138,15 @@ bool loop_expect(struct loop *loop, struct loop_turn *turn);
 /* Run until loop_stop(). Returns 0, or the negative errno that broke the ring. */
 int loop_run(struct loop *loop);
 
+/*
+ * The last of the setting up, on the thread that is going to run the loop: its ring takes what the
+ * @n entries of @allowed name and nothing else, and the kernel keeps at most @workers threads for
+ * it, for files and for the rest; kernels before 5.15 know no such bound. @workers is changed.
+ * Returns 0 or negative errno.
+ */
+int loop_restrict(struct loop *loop, struct io_uring_restriction *allowed, unsigned int n,
+		  unsigned int workers[2]);
+
 /* Submit what is prepared, wait for at least one completion, and handle what has completed. */
 int loop_run_once(struct loop *loop);
 

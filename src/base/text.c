@@ -56,3 +56,14 @@ void text_keep(char *out, size_t size, const void *bytes, size_t len)
 	}
 	out[n] = '\0';
 }
+
+void text_disarm(uint8_t *text, size_t len)
+{
+	for (size_t i = 0; i < len;) {
+		size_t n = text_character(text + i, len - i);
+
+		if (!n && text[i] != '\n')
+			text[i] = '?';
+		i += n ? n : 1;
+	}
+}

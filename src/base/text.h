@@ -13,6 +13,12 @@ size_t text_utf8(const uint8_t *text, size_t left);
 size_t text_character(const uint8_t *text, size_t left);
 
 /*
+ * Make the @len foreign bytes at @text such that they cannot steer a terminal, in place: lines of
+ * well-formed, printable UTF-8 stay, and all else becomes '?'.
+ */
+void text_disarm(uint8_t *text, size_t len);
+
+/*
  * Write the @len foreign bytes at @bytes to @out, of @size bytes, as a string that cannot steer a
  * terminal: well-formed, printable UTF-8 stays, control characters become spaces and all else
  * becomes '?'. What does not fit is left out.

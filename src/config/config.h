@@ -22,6 +22,7 @@
 #define CONFIG_FORWARD_MAX  512 /* bytes of an address in the guest, with the NUL */
 #define CONFIG_SERIAL_MAX   20  /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
 #define CONFIG_NAME_MAX     63  /* it becomes the guest's host name */
+#define CONFIG_WEIGHT_MAX   10000
 #define CONFIG_FILE_MAX     (256 * 1024) /* bytes of a config file */
 
 enum disk_direct {
@@ -105,11 +106,14 @@ struct boot_config {
 	char *workdir;
 	uint64_t timeout_ms; /* 0: none */
 	bool json;
+	unsigned int cpu_weight; /* of its cgroup, 1 .. CONFIG_WEIGHT_MAX; 0: as any */
+	unsigned int io_weight;  /* likewise */
 	/* How it runs, which no config file says. */
 	bool detach;      /* in the background */
 	bool interactive; /* with a standard input there */
 	bool terminal;    /* and a terminal */
 	bool remove;      /* nothing of it is kept when it has ended */
+	bool unsafe_no_jail;
 	/*
 	 * The kernel boots its root's own init and the serial port is the terminal, as Firecracker
 	 * does it: with --initrd, or a config file with a root drive and no workload.

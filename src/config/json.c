@@ -310,6 +310,25 @@ static int enter_vcpu_count(struct parse *p, const struct at *at, struct json_ob
 	return ret < 0 ? ret : set_cpus(p->cfg, where(p, at).text, n, p->err);
 }
 
+static int enter_weight(struct parse *p, const struct at *at, struct json_object *value,
+			unsigned int *field)
+{
+	int64_t n = 0;
+	int ret = get_integer(p, at, value, &n);
+
+	return ret < 0 ? ret : set_weight(field, where(p, at).text, n, p->err);
+}
+
+static int enter_cpu_weight(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_weight(p, at, value, &p->cfg->cpu_weight);
+}
+
+static int enter_io_weight(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_weight(p, at, value, &p->cfg->io_weight);
+}
+
 static int check_only_mem(struct parse *p, const struct at *at)
 {
 	if (p->mem_given)
@@ -364,6 +383,8 @@ static int enter_machine_config(struct parse *p, const struct at *at, struct jso
 {
 	static const struct key_spec keys[] = {
 		{ "vcpu_count", enter_vcpu_count },
+		{ "cpu_weight", enter_cpu_weight },
+		{ "io_weight", enter_io_weight },
 		{ "mem_size_mib", enter_mem_size_mib },
 		{ "mem_size", enter_mem_size },
 		{ "smt", enter_ignored_boolean },

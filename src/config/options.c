@@ -36,6 +36,9 @@ enum option_id {
 	OPTION_FORWARD,
 	OPTION_RM,
 	OPTION_INIT,
+	OPTION_CPU_WEIGHT,
+	OPTION_IO_WEIGHT,
+	OPTION_UNSAFE_NO_JAIL,
 };
 
 static const struct option options[] = {
@@ -60,6 +63,9 @@ static const struct option options[] = {
 	{ "rm", no_argument, NULL, OPTION_RM },
 	{ "init", no_argument, NULL, OPTION_INIT },
 	{ "forward", required_argument, NULL, OPTION_FORWARD },
+	{ "cpu-weight", required_argument, NULL, OPTION_CPU_WEIGHT },
+	{ "io-weight", required_argument, NULL, OPTION_IO_WEIGHT },
+	{ "unsafe-no-jail", no_argument, NULL, OPTION_UNSAFE_NO_JAIL },
 	{ "help", no_argument, NULL, OPTION_HELP },
 	{ NULL, 0, NULL, 0 },
 };
@@ -99,6 +105,8 @@ static const char help[] =
 	"                      fixed-buffers=on (pins all of the guest's memory), or\n"
 	"                      sqpoll=on (a kernel thread polls: it costs a core)\n"
 	"  --name NAME         name of the VM and host name in it (default: a random one)\n"
+	"  --cpu-weight N      its share of CPUs that are busy, 1 to 10000 (default: 100)\n"
+	"  --io-weight N       likewise of the host's disks; both need cgroup v2\n"
 	"\n"
 	"Its network (default: none):\n"
 	"  --net nat[,OPTION]...      behind the host, by NAT; needs root\n"
@@ -116,6 +124,7 @@ static const char help[] =
 	"\n"
 	"kvmbox itself:\n"
 	"  --config FILE       read a JSON config file first; options override it\n"
+	"  --unsafe-no-jail    leave the monitor all rights of the caller\n"
 	"  --json              report status and timings as JSON on standard error\n"
 	"  -h, --help          show this help\n"
 	"\n"
@@ -275,6 +284,13 @@ static int apply_option(struct boot_config *cfg, int id, const char *value, stru
 		return 0;
 	case OPTION_INIT:
 		cfg->init = true;
+		return 0;
+	case OPTION_CPU_WEIGHT:
+		return set_weight_word(&cfg->cpu_weight, "--cpu-weight", value, err);
+	case OPTION_IO_WEIGHT:
+		return set_weight_word(&cfg->io_weight, "--io-weight", value, err);
+	case OPTION_UNSAFE_NO_JAIL:
+		cfg->unsafe_no_jail = true;
 		return 0;
 	default: /* --config, which was read before */
 		return 0;

@@ -126,6 +126,25 @@ int set_cpus_word(struct boot_config *cfg, const char *where, const char *cpus, 
 	return set_cpus(cfg, where, n, err);
 }
 
+int set_weight(unsigned int *field, const char *where, int64_t weight, struct error *err)
+{
+	if (weight < 1 || weight > CONFIG_WEIGHT_MAX)
+		return error_set(err, EINVAL, "%s: %lld is out of range, a weight is 1 to %d",
+				 where, (long long)weight, CONFIG_WEIGHT_MAX);
+	*field = (unsigned int)weight;
+	return 0;
+}
+
+int set_weight_word(unsigned int *field, const char *where, const char *weight, struct error *err)
+{
+	int64_t n;
+
+	if (parse_integer(weight, &n) < 0)
+		return error_set(err, EINVAL, "%s: \"%s\" is not a number from 1 to %d", where,
+				 word_show(weight).text, CONFIG_WEIGHT_MAX);
+	return set_weight(field, where, n, err);
+}
+
 int set_mem(struct boot_config *cfg, const char *where, const char *size, struct error *err)
 {
 	uint64_t bytes = 0;

@@ -12,6 +12,8 @@
 int set_name(struct boot_config *cfg, const char *where, const char *name, struct error *err);
 int set_cpus(struct boot_config *cfg, const char *where, int64_t cpus, struct error *err);
 int set_cpus_word(struct boot_config *cfg, const char *where, const char *cpus, struct error *err);
+int set_weight(unsigned int *field, const char *where, int64_t weight, struct error *err);
+int set_weight_word(unsigned int *field, const char *where, const char *weight, struct error *err);
 int set_mem(struct boot_config *cfg, const char *where, const char *size, struct error *err);
 int set_mem_mib(struct boot_config *cfg, const char *where, int64_t mib, struct error *err);
 int set_workdir(struct boot_config *cfg, const char *where, const char *dir, struct error *err);

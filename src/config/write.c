@@ -96,6 +96,8 @@ static struct json_object *machine_config(struct writer *w, const struct boot_co
 	char size[24];
 
 	add_number(w, o, "vcpu_count", cfg->cpus);
+	add_number(w, o, "cpu_weight", cfg->cpu_weight);
+	add_number(w, o, "io_weight", cfg->io_weight);
 	if (cfg->mem_bytes % MIB == 0) {
 		add_number(w, o, "mem_size_mib", cfg->mem_bytes / MIB);
 		return o;

@@ -73,6 +73,9 @@ struct state {
  *   exit_status   number: kvmbox's exit status
  *   reason        string: as in the report of kvmbox boot --json
  *   error         string: a sentence
+ *   jail          object, once the guest runs: "on" (boolean), "left_out" (array of strings: what
+ *                 the host does not have for it) and, if there is one, "cgroup" (string: its
+ *                 directory)
  *   config        object: as kvmbox boot --config takes it
  */
 

@@ -549,7 +549,7 @@ void control_stats(struct control *c, uint64_t id, const struct vm_stats *stats)
 
 	struct json_object *o = json_object_new_object();
 	struct json_object *memory = add_object(o, "memory");
-	struct json_object *exits;
+	struct json_object *disk, *exits;
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	json_object_object_add(
@@ -560,6 +560,9 @@ void control_stats(struct control *c, uint64_t id, const struct vm_stats *stats)
 		add_number(memory, "guest_free_bytes", w->health.memory_free);
 	}
 	c->ops->usage(c->ctx, o);
+	disk = add_object(o, "disk");
+	add_number(disk, "read_bytes", stats->disk_read);
+	add_number(disk, "written_bytes", stats->disk_written);
 	exits = add_object(o, "exits");
 	add_number(exits, "all", stats->exits);
 	add_number(exits, "user", stats->user_exits);

@@ -38,6 +38,26 @@ struct json_object *record_config(const struct record *r)
 	return text ? json_tokener_parse(text) : NULL;
 }
 
+/* What the jail is without, for want of it on this host. */
+static void add_jail(struct json_object *o, const struct record *r)
+{
+	struct json_object *jail, *left_out;
+
+	if (!r->running)
+		return;
+	jail = json_object_new_object();
+	left_out = json_object_new_array();
+	for (int layer = 0; r->jail && layer < JAIL_LAYERS; layer++)
+		if (r->jail->left_out & 1u << layer)
+			json_object_array_add(left_out,
+					      json_object_new_string(jail_layer_name(layer)));
+	add_bool(jail, "on", r->jail);
+	json_object_object_add(jail, "left_out", left_out);
+	if (r->jail && r->jail->cgroup[0])
+		add_string(jail, "cgroup", r->jail->cgroup);
+	json_object_object_add(o, "jail", jail);
+}
+
 struct json_object *record_state(const struct record *r)
 {
 	struct json_object *o = json_object_new_object();
@@ -59,6 +79,7 @@ struct json_object *record_state(const struct record *r)
 		if (r->error[0])
 			add_string(o, "error", r->error);
 	}
+	add_jail(o, r);
 	json_object_object_add(o, "config", record_config(r));
 	return o;
 }

@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "config/config.h"
+#include "jail/jail.h"
 
 /* What state.json tells of a VM (control/state.h). */
 struct record {
@@ -13,6 +14,8 @@ struct record {
 	const char *status;
 	pid_t monitor; /* 0: there is none yet */
 	bool terminal;
+	const struct jail *jail; /* the monitor's; NULL: none, or not yet */
+	bool running;            /* and what that lacks is known */
 	/* seconds since 1970; 0: not yet */
 	double created, started, finished;
 	/* once it has finished */

@@ -38,6 +38,7 @@ void report_print_json(const struct report *r)
 	add_stage(stages, "total", r->begin_ns, r->end_ns);
 	json_object_object_add(root, "stages_ms", stages);
 	add_ms(root, "setup_cpu_ms", r->stats.setup_cpu_ns);
+	add_ms(root, "supervisor_cpu_ms", r->own_cpu_ns);
 	json_object_object_add(exits, "all", json_object_new_uint64(r->stats.exits));
 	json_object_object_add(exits, "user", json_object_new_uint64(r->stats.user_exits));
 	json_object_object_add(exits, "pio", json_object_new_uint64(r->stats.pio_exits));

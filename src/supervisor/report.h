@@ -13,6 +13,7 @@ struct report {
 	const char *error;   /* a sentence, or "" */
 	uint64_t begin_ns;   /* kvmbox's main() */
 	uint64_t running_ns; /* the first vCPU enters the guest */
+	uint64_t own_cpu_ns; /* the supervisor's CPU time until then */
 	uint64_t hello_ns;   /* PID 1 runs */
 	uint64_t started_ns; /* the workload runs */
 	uint64_t exit_ns;    /* the workload has ended and the root is clean */

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/fds.h"
 #include "supervisor/datadir.h"
 #include "supervisor/terminal.h"
 #include "vm/channel.h"
@@ -210,15 +211,40 @@ static int describe_workload(struct launch *l, const struct boot_config *cfg, bo
 	return 0;
 }
 
-/* The child: nothing of ours but what the specification names, then the machine until it ends. */
-static void run_monitor(struct launch *l, const struct launch_way *way, pid_t supervisor)
+/* What the monitor may have of what is open here. */
+static void close_the_rest(const struct launch *l, const struct launch_way *way)
 {
+	const struct vm_spec *spec = &l->spec;
+	int kept[9 + VM_DISKS_MAX * DISK_FILES_MAX + CONFIG_NETS_MAX * (NETPORT_PAIRS_MAX + 1)] = {
+		STDIN_FILENO,    STDOUT_FILENO, STDERR_FILENO, spec->kvm_fd, spec->kernel_fd,
+		spec->initrd_fd, spec->channel, spec->console, way->lock_fd,
+	};
+	size_t n = 9;
+
+	for (unsigned int i = 0; i < spec->ndisks; i++)
+		n += spec->disks[i].disk->ops->files(spec->disks[i].disk, kept + n);
+	for (unsigned int i = 0; i < spec->nnets; i++)
+		n += spec->nets[i].port->ops->files(spec->nets[i].port, kept + n);
+	for (size_t i = 0; i < l->nets.nnats; i++)
+		kept[n++] = l->nets.nats[i].state_fd; /* a lock, too */
+	fds_close_others(kept, n);
+}
+
+static void fail_monitor(const struct launch *l, const struct error *err)
+{
+	struct message msg = { .type = MESSAGE_ENDED, .value = VM_END_ERROR };
+
+	snprintf(msg.text, sizeof(msg.text), "%s", err->text);
+	channel_send(l->spec.channel, &msg, -1);
+}
+
+/* The child: nothing of ours but what the specification names, then the machine until it ends. */
+static void run_monitor(struct launch *l, const struct launch_way *way)
+{
+	struct error err;
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != supervisor)
-		_exit(1);
 	prctl(PR_SET_NAME, "kvmbox-vmm");
 	/* Ctrl-C at the terminal is for the supervisor, which knows how to stop in order. */
 	setpgid(0, 0);
@@ -231,19 +257,35 @@ static void run_monitor(struct launch *l, const struct launch_way *way, pid_t su
 	dup2(null, STDOUT_FILENO);
 	if (way->log_fd >= 0)
 		dup2(way->log_fd, STDERR_FILENO);
-	for (size_t i = 0; i < sizeof(way->kept_fds) / sizeof(way->kept_fds[0]); i++)
-		if (way->kept_fds[i] >= 0)
-			close(way->kept_fds[i]);
-	close(l->channel);
-	close(l->console);
+	close_the_rest(l, way);
+	if (!l->spec.jail)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	else if (jail_enter(&l->jail, &err)) {
+		fail_monitor(l, &err);
+		_exit(1);
+	}
 	vm_run(&l->spec);
 	_exit(0);
+}
+
+/* Returns as fork() does, or negative errno with the sentence in @err. */
+static pid_t fork_monitor(struct launch *l, struct error *err)
+{
+	if (l->spec.jail)
+		return jail_fork(&l->jail, &l->monitor_fd, err);
+
+	pid_t pid = fork();
+
+	if (pid > 0)
+		l->monitor_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pid < 0 || (pid > 0 && l->monitor_fd < 0))
+		return error_set(err, errno, "cannot start the monitor: %s", strerror(errno));
+	return pid;
 }
 
 static int start_monitor(struct launch *l, const struct launch_way *way, struct error *err)
 {
 	int channel[2], console[2];
-	pid_t self = getpid();
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel))
 		return error_set(err, errno, "cannot make a socket: %s", strerror(errno));
@@ -259,19 +301,60 @@ static int start_monitor(struct launch *l, const struct launch_way *way, struct 
 	l->spec.channel = channel[1];
 	l->spec.console = console[1];
 	channel_never_wait(channel[0]);
-	l->monitor = fork();
-	if (!l->monitor)
-		run_monitor(l, way, self);
-	int fork_errno = errno;
+	pid_t pid = fork_monitor(l, err);
+	if (!pid)
+		run_monitor(l, way);
 	close(channel[1]);
 	close(console[1]);
-	if (l->monitor < 0)
-		return error_set(err, fork_errno, "cannot start the monitor: %s",
-				 strerror(fork_errno));
-	l->monitor_fd = (int)syscall(SYS_pidfd_open, l->monitor, 0);
-	if (l->monitor_fd < 0)
-		return error_set(err, errno, "cannot watch the monitor: %s", strerror(errno));
+	if (pid < 0)
+		return pid;
+	l->monitor = pid;
 	return 0;
+}
+
+/* ---- the jail ---- */
+
+/* Threads for queues of disks, as the machine is going to make them. */
+static unsigned int count_workers(const struct vm_spec *spec)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < spec->ndisks; i++) {
+		if (spec->disks[i].sqpoll)
+			n += spec->disks[i].queues;
+		else if (spec->disks[i].own_loops)
+			n += spec->disks[i].queues - 1;
+	}
+	return n;
+}
+
+static int make_jail(struct launch *l, const struct boot_config *cfg, struct error *err)
+{
+	struct jail_wish wish = {
+		.name = cfg->name,
+		.cpus = cfg->cpus,
+		.mem_bytes = cfg->mem_bytes,
+		.workers = count_workers(&l->spec),
+		.cpu_weight = cfg->cpu_weight,
+		.io_weight = cfg->io_weight,
+	};
+
+	if (cfg->unsafe_no_jail)
+		return 0;
+	for (unsigned int i = 0; i < l->spec.ndisks; i++) {
+		const struct disk *disk = l->spec.disks[i].disk;
+
+		if (disk->is_file && disk->capacity > wish.file_max)
+			wish.file_max = disk->capacity;
+		/* Each loop pins the guest's memory for itself. */
+		if (l->spec.disks[i].fixed_buffers)
+			wish.locked_bytes = (1 + wish.workers) * cfg->mem_bytes;
+	}
+	int ret = jail_prepare(&l->jail, &wish, err);
+
+	if (!ret)
+		l->spec.jail = &l->jail;
+	return ret;
 }
 
 int launch_start(struct launch *l, const struct boot_config *cfg, const struct launch_way *way,
@@ -288,7 +371,8 @@ int launch_start(struct launch *l, const struct boot_config *cfg, const struct l
 	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||
 	    (ret = build_cmdline(l, cfg, err)) ||
 	    (ret = describe_workload(l, cfg, way->terminal, err)) ||
-	    (ret = nets_open(&l->nets, cfg, &l->spec, err)) || (ret = start_monitor(l, way, err)))
+	    (ret = nets_open(&l->nets, cfg, &l->spec, err)) || (ret = make_jail(l, cfg, err)) ||
+	    (ret = start_monitor(l, way, err)))
 		launch_deinit(l);
 	return ret;
 }
@@ -307,6 +391,9 @@ void launch_deinit(struct launch *l)
 		waitpid(l->monitor, NULL, 0);
 		l->monitor = -1;
 	}
+	if (l->spec.jail)
+		jail_release(&l->jail);
+	l->spec.jail = NULL;
 	close_fd(&l->monitor_fd);
 	close_fd(&l->channel);
 	close_fd(&l->console);

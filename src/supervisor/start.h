@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include "config/config.h"
+#include "jail/jail.h"
 #include "supervisor/net.h"
 #include "supervisor/rootfs.h"
 #include "vm/vm.h"
@@ -21,6 +22,7 @@ struct launch {
 	char *cmdline;
 	char serials[VM_DISKS_MAX][CONFIG_SERIAL_MAX + 1];
 	const char **env;
+	struct jail jail;
 	pid_t monitor;
 	int monitor_fd; /* pidfd */
 	int channel;    /* our ends */
@@ -29,9 +31,9 @@ struct launch {
 
 /* How a monitor is started. */
 struct launch_way {
-	bool terminal;   /* the workload gets one */
-	int log_fd;      /* where the monitor says what there is to be said; -1: standard error */
-	int kept_fds[2]; /* the supervisor's own, which the monitor is not to have; -1: none */
+	bool terminal; /* the workload gets one */
+	int log_fd;    /* where the monitor says what there is to be said; -1: standard error */
+	int lock_fd;   /* a lock that is held as long as the monitor lives, too; -1: none */
 };
 
 /*

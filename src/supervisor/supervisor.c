@@ -26,6 +26,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/text.h"
 #include "control/state.h"
 #include "supervisor/agent.h"
 #include "supervisor/control.h"
@@ -81,8 +82,9 @@ struct supervisor {
 	struct doors *doors;
 	struct output *output; /* in the background */
 	struct logfile output_log, console_log;
-	int ready_fd;    /* in the background, until it is ready; then -1 */
-	int log_pipe[2]; /* in the background: what kvmbox itself prints */
+	int ready_fd;     /* in the background, until it is ready; then -1 */
+	int log_pipe[2];  /* what the monitor says, and in the background all that we would print */
+	struct relay log; /* from there to standard error; not in the background */
 	bool paused;
 	/*
 	 * Sending never waits, or a monitor that does not read would stop us with it. While there
@@ -303,6 +305,10 @@ static void handle_channel(struct supervisor *s)
 	switch (msg.type) {
 	case MESSAGE_RUNNING:
 		s->report.running_ns = msg.value;
+		s->report.own_cpu_ns = clock_cpu_ns();
+		s->launch.jail.left_out |= (unsigned int)msg.id & ((1u << JAIL_LAYERS) - 1);
+		s->record.jail = s->launch.spec.jail;
+		s->record.running = true;
 		break;
 	case MESSAGE_CONNECT:
 		handle_connect(s, &msg);
@@ -346,6 +352,28 @@ static bool handle_log_pipe(struct supervisor *s)
 	if (n > 0)
 		log_console(s, buf, (size_t)n);
 	return n > 0;
+}
+
+/* In the foreground the monitor speaks to the user, and has no terminal of his all the same. */
+static void run_log(struct supervisor *s, const struct pollfd p[2])
+{
+	size_t said = relay_run(&s->log, &p[0], &p[1]);
+
+	if (said)
+		text_disarm(s->log.buf + s->log.head, said);
+}
+
+/* What it had still to say when it ended. */
+static void finish_log(struct supervisor *s)
+{
+	while (!s->cfg->detach && s->log_pipe[0] >= 0) {
+		struct pollfd p[2];
+
+		relay_prepare(&s->log, &p[0], &p[1]);
+		if (poll(p, 2, s->log.len ? -1 : 0) <= 0)
+			return;
+		run_log(s, p);
+	}
 }
 
 /* The serial console of a guest with an agent: kept for the worst case. */
@@ -573,7 +601,8 @@ static void step(struct supervisor *s)
 		IN,
 		OUT = IN + 2,
 		ERR = OUT + 2,
-		NPOLL = ERR + 2
+		LOG = ERR + 2,
+		NPOLL = LOG + 2
 	};
 	struct pollfd p[NPOLL] = {
 		[SIGNAL] = { .fd = s->signal_fd, .events = POLLIN },
@@ -587,12 +616,13 @@ static void step(struct supervisor *s)
 			      .events = POLLIN },
 		[DOORS] = { .fd = room && s->doors ? doors_fd(s->doors) : -1, .events = POLLIN },
 		[OUTPUT] = { .fd = s->output ? output_fd(s->output) : -1, .events = POLLIN },
-		[LOG_PIPE] = { .fd = s->log_pipe[0], .events = POLLIN },
+		[LOG_PIPE] = { .fd = s->cfg->detach ? s->log_pipe[0] : -1, .events = POLLIN },
 	};
 
 	relay_prepare(&s->in, &p[IN], &p[IN + 1]);
 	relay_prepare(&s->out, &p[OUT], &p[OUT + 1]);
 	relay_prepare(&s->err, &p[ERR], &p[ERR + 1]);
+	relay_prepare(&s->log, &p[LOG], &p[LOG + 1]);
 	if (poll(p, NPOLL, wait_time(s)) < 0)
 		return; /* EINTR; every other error would be ours */
 
@@ -628,6 +658,7 @@ static void step(struct supervisor *s)
 	}
 	relay_run(&s->out, &p[OUT], &p[OUT + 1]);
 	relay_run(&s->err, &p[ERR], &p[ERR + 1]);
+	run_log(s, &p[LOG]);
 	if (p[MONITOR].revents)
 		handle_monitor_gone(s);
 	if (s->agent.exit_ns && all_written(s)) {
@@ -681,6 +712,16 @@ static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 {
 	char line[256];
 
+	if (!s->have_end && WIFSIGNALED(s->wait_status) && WTERMSIG(s->wait_status) == SIGSYS)
+		return failed(s, "forbidden-call", text, size,
+			      "the monitor was killed as it made a system call that its jail "
+			      "forbids: either the guest had taken it over, or kvmbox is at fault "
+			      "(the host's kernel log may say which call)");
+	if (!s->have_end && WIFSIGNALED(s->wait_status) && WTERMSIG(s->wait_status) == SIGKILL &&
+	    s->launch.spec.jail && jail_ran_out_of_memory(&s->launch.jail))
+		return failed(s, "out-of-memory", text, size,
+			      "the monitor was killed because it had more memory than --mem "
+			      "accounts for, or the host had none left");
 	if (!s->have_end && WIFSIGNALED(s->wait_status))
 		return failed(s, "monitor-killed", text, size,
 			      "the monitor was killed by signal %d", WTERMSIG(s->wait_status));
@@ -763,6 +804,7 @@ static void begin_relays(struct supervisor *s)
 	relay_init(&s->in, -1, -1);
 	relay_init(&s->out, -1, -1);
 	relay_init(&s->err, -1, -1);
+	relay_init(&s->log, s->cfg->detach ? -1 : s->log_pipe[0], STDERR_FILENO);
 	fcntl(s->launch.console, F_SETFL, O_NONBLOCK);
 	if (s->cfg->full_system) {
 		relay_init(&s->in, STDIN_FILENO, s->launch.console);
@@ -790,10 +832,10 @@ static int open_directory(struct supervisor *s, struct error *err)
 	return 0;
 }
 
-/* In the background, what is printed has to go to a place that is bounded, and never blocks. */
+/* What is said has to go to a place that is bounded, and never blocks. */
 static int open_log_pipe(struct supervisor *s, struct error *err)
 {
-	if (s->cfg->detach && pipe2(s->log_pipe, O_CLOEXEC | O_NONBLOCK))
+	if (pipe2(s->log_pipe, O_CLOEXEC | O_NONBLOCK))
 		return error_set(err, errno, "cannot make a pipe: %s", strerror(errno));
 	return 0;
 }
@@ -830,7 +872,7 @@ static void close_services(struct supervisor *s)
 	bool remove = !s->cfg->detach || s->cfg->remove || s->ready_fd >= 0;
 	struct json_object *state;
 
-	while (s->log_pipe[0] >= 0 && handle_log_pipe(s))
+	while (s->cfg->detach && s->log_pipe[0] >= 0 && handle_log_pipe(s))
 		;
 	doors_free(s->doors);
 	s->record.finished = record_now();
@@ -862,8 +904,7 @@ static int begin(struct supervisor *s, struct error *err)
 	if (ret)
 		return ret;
 	way.log_fd = s->log_pipe[1];
-	way.kept_fds[0] = s->log_pipe[0];
-	way.kept_fds[1] = s->ready_fd;
+	way.lock_fd = s->dir_fd >= 0 ? s->dir.lock_fd : -1;
 	ret = launch_start(&s->launch, s->cfg, &way, err);
 	if (ret)
 		return ret;
@@ -902,9 +943,12 @@ static int supervise(struct supervisor *s)
 		s->timeout_ns = s->report.begin_ns + s->cfg->timeout_ms * 1000000;
 	while (!finished(s))
 		step(s);
+	finish_log(s);
 	terminal_restore();
 	int status = conclude(s);
 	launch_deinit(&s->launch);
+	s->record.jail = NULL;
+	s->record.running = false;
 	close_services(s);
 	close_streams(s);
 	return status;

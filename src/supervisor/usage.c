@@ -47,34 +47,10 @@ static void add_memory(pid_t monitor, struct json_object *stats)
 	fclose(f);
 }
 
-static void add_disk(pid_t monitor, struct json_object *stats)
-{
-	unsigned long long value, got = 0, put = 0;
-	char name[32];
-	FILE *f = open_proc(monitor, "io");
-
-	if (!f)
-		return;
-	while (fscanf(f, "%31[^:]: %llu\n", name, &value) == 2) {
-		if (strcmp(name, "read_bytes") == 0)
-			got = value;
-		else if (strcmp(name, "write_bytes") == 0)
-			put = value;
-	}
-	fclose(f);
-
-	struct json_object *disk = json_object_new_object();
-
-	json_object_object_add(disk, "read_bytes", json_object_new_uint64(got));
-	json_object_object_add(disk, "written_bytes", json_object_new_uint64(put));
-	json_object_object_add(stats, "disk", disk);
-}
-
 void usage_monitor(pid_t monitor, struct json_object *stats)
 {
 	add_cpu(monitor, stats);
 	add_memory(monitor, stats);
-	add_disk(monitor, stats);
 }
 
 static unsigned long long interface_counter(const char *tap, const char *name)

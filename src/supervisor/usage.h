@@ -5,8 +5,8 @@
 #include <sys/types.h>
 
 /*
- * What the monitor takes of the host, as /proc tells it, entered into @stats: "cpu_s", "memory"
- * ("monitor_bytes") and "disk". What cannot be read is left out.
+ * What the monitor takes of the host, as /proc tells it, entered into @stats: "cpu_s" and "memory"
+ * ("monitor_bytes"). What cannot be read is left out.
  */
 void usage_monitor(pid_t monitor, struct json_object *stats);
 

@@ -10,7 +10,8 @@
  */
 enum message_type {
 	/* monitor to supervisor */
-	MESSAGE_RUNNING = 1, /* about to enter the guest; @value: CLOCK_MONOTONIC, ns */
+	/* about to enter the guest; @value: CLOCK_MONOTONIC, ns; @id: what its jail lacks */
+	MESSAGE_RUNNING = 1,
 	MESSAGE_CONNECT = 2, /* the guest connects to host port @value: MESSAGE_ANSWER for @id */
 	MESSAGE_ENDED = 3,   /* the last one; @value: enum vm_end; @text: why, for people */
 	MESSAGE_PAUSED = 4,  /* no vCPU runs; after MESSAGE_PAUSE */
@@ -46,6 +47,8 @@ struct vm_stats {
 	uint64_t mmio_exits;   /* of those, for a memory-mapped register */
 	uint64_t halts;        /* of the exits, because a vCPU had nothing to do */
 	uint64_t irqs;         /* interrupts that the vCPUs were given */
+	uint64_t disk_read;    /* bytes that the host's devices were asked for */
+	uint64_t disk_written; /* likewise; the page cache may have yet to write them */
 	uint64_t setup_cpu_ns; /* the monitor's CPU time until the guest was first entered */
 };
 

@@ -198,6 +198,8 @@ static void *vcpu_thread(void *arg)
 
 	snprintf(name, sizeof(name), "vcpu%u", v->id);
 	pthread_setname_np(pthread_self(), name);
+	if (!v->owner->begin(v->owner->ctx))
+		return NULL;
 	while (!atomic_load(&v->stop)) {
 		if (atomic_load(&v->gate->closed)) {
 			gate_wait(v);

@@ -15,6 +15,8 @@ struct vcpu_owner {
 	const struct bus *mmio;
 	/* The VM is over; @text may be NULL. Later calls change nothing. */
 	void (*end)(void *ctx, enum vm_end why, const char *text);
+	/* The thread is ready; returns whether it is to run the guest, or to end. */
+	bool (*begin)(void *ctx);
 	/* vcpus_pause() is done: the last of them has left the guest. */
 	void (*paused)(void *ctx);
 	void *ctx;

@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,6 +34,7 @@
 #include "virtio/mmio.h"
 #include "vm/channel.h"
 #include "vm/irq.h"
+#include "vm/line.h"
 #include "vm/stats.h"
 #include "vm/vcpu.h"
 #include "vm/worker.h"
@@ -47,6 +49,7 @@
 #define GUEST_CID        3
 #define RING_ENTRIES     256
 #define CPUID_ENTRIES    256
+#define RUSAGE_BLOCK     512u
 
 #define PVPANIC_PANICKED    0x01u /* the pvpanic device's event bits (QEMU docs/specs/pvpanic) */
 #define PVPANIC_CRASHLOADED 0x02u
@@ -75,6 +78,7 @@ struct vm {
 	struct kernel_image kernel;
 	struct vcpu_owner owner;
 	struct vcpu_gate gate;
+	struct start_line line;
 	bool paused;
 	struct vcpu vcpus[CONFIG_CPUS_MAX];
 	unsigned int nvcpus;
@@ -264,7 +268,13 @@ static void channel_listen(struct vm *vm)
 
 static void read_stats(struct vm *vm, struct vm_stats *stats)
 {
+	struct rusage usage;
+
 	*stats = (struct vm_stats){ .setup_cpu_ns = vm->setup_cpu_ns };
+	if (!getrusage(RUSAGE_SELF, &usage)) {
+		stats->disk_read = (uint64_t)usage.ru_inblock * RUSAGE_BLOCK;
+		stats->disk_written = (uint64_t)usage.ru_oublock * RUSAGE_BLOCK;
+	}
 	for (unsigned int i = 0; i < vm->nvcpus; i++) {
 		const struct vcpu *v = &vm->vcpus[i];
 
@@ -539,6 +549,13 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 	return 0;
 }
 
+static bool worker_begins(void *ctx, struct loop *loop)
+{
+	struct vm *vm = ctx;
+
+	return start_line_reach(&vm->line, jail_close(vm->spec->jail, JAIL_WORKER, loop));
+}
+
 static void worker_broken(void *ctx, int error)
 {
 	char text[128];
@@ -567,6 +584,7 @@ static int add_workers(struct vm *vm, unsigned int disk, const char *name, struc
 		if (ret)
 			return host_error(vm, ret, "a disk's queue cannot have a thread");
 		vm->nworkers++;
+		w->begin = worker_begins;
 		w->broken = worker_broken;
 		w->ctx = vm;
 		if (polled && !vm->poller)
@@ -719,6 +737,13 @@ static int load_guest(struct vm *vm)
 				  &vm->err);
 }
 
+static bool vcpu_begins(void *ctx)
+{
+	struct vm *vm = ctx;
+
+	return start_line_reach(&vm->line, jail_close(vm->spec->jail, JAIL_VCPU, NULL));
+}
+
 static int create_vcpus(struct vm *vm)
 {
 	AUTO_FREE struct kvm_cpuid2 *cpuid =
@@ -731,7 +756,7 @@ static int create_vcpus(struct vm *vm)
 	cpuid->nent = CPUID_ENTRIES;
 	if (ioctl(vm->spec->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
 		return host_error(vm, -errno, "KVM does not tell which CPU it offers");
-	vm->owner = (struct vcpu_owner){ &vm->pio, &vm->mmio, vm_end, vm_paused, vm };
+	vm->owner = (struct vcpu_owner){ &vm->pio, &vm->mmio, vm_end, vcpu_begins, vm_paused, vm };
 	vm->gate = (struct vcpu_gate)VCPU_GATE_INIT;
 	for (; vm->nvcpus < vm->spec->cpus; vm->nvcpus++) {
 		int ret = vcpu_init(&vm->vcpus[vm->nvcpus], vm->spec->kvm_fd, vm->fd, vm->nvcpus,
@@ -764,25 +789,35 @@ static int vm_build(struct vm *vm)
 	return create_vcpus(vm);
 }
 
-/* From here on the guest runs: the loop on this thread, each worker and each vCPU on its own. */
+/*
+ * From here on the guest runs: the loop on this thread, each worker and each vCPU on its own. All
+ * of them are closed in their jail before the first one goes on.
+ */
 static int vm_go(struct vm *vm)
 {
 	struct message msg = { .type = MESSAGE_RUNNING };
 	int ret = 0;
 
 	vcpu_init_signal();
-	msg.value = clock_now_ns();
-	channel_send(vm->spec->channel, &msg, -1);
 	for (unsigned int i = 0; i < vm->nworkers && !ret; i++)
 		ret = worker_start(&vm->workers[i]);
 	if (ret)
 		return host_error(vm, ret, "a disk's thread cannot be started");
-	memory_trim();
-	vm->setup_cpu_ns = clock_cpu_ns();
 	for (unsigned int i = 0; i < vm->nvcpus && !ret; i++)
 		ret = vcpu_start(&vm->vcpus[i]);
 	if (ret)
 		return host_error(vm, ret, "a vCPU's thread cannot be started");
+	memory_trim();
+	vm->setup_cpu_ns = clock_cpu_ns();
+	ret = start_line_wait(&vm->line, vm->nworkers + vm->nvcpus);
+	if (!ret)
+		ret = jail_close(vm->spec->jail, JAIL_LOOP, vm->loop);
+	if (ret)
+		return host_error(vm, ret, "the monitor's threads cannot be closed in their jail");
+	msg.value = clock_now_ns();
+	msg.id = vm->spec->jail ? vm->spec->jail->left_out : 0;
+	channel_send(vm->spec->channel, &msg, -1);
+	start_line_open(&vm->line);
 	ret = loop_run(vm->loop);
 	return ret ? host_error(vm, ret, "io_uring failed") : 0;
 }
@@ -790,6 +825,7 @@ static int vm_go(struct vm *vm)
 /* The loops first: a vCPU may be waiting for one. */
 static void vm_stop(struct vm *vm, struct vm_stats *stats)
 {
+	start_line_cancel(&vm->line);
 	for (unsigned int i = 0; i < vm->nworkers; i++)
 		worker_stop(&vm->workers[i]);
 	for (unsigned int i = 0; i < vm->nvcpus; i++)
@@ -830,6 +866,7 @@ static void vm_free(struct vm *vm)
 	guest_mem_deinit(&vm->mem);
 	if (vm->device_pages)
 		munmap(vm->device_pages, DEVICE_PAGES * DEVICE_STRIDE);
+	start_line_deinit(&vm->line);
 	pthread_mutex_destroy(&vm->lock);
 	free(vm);
 }
@@ -849,6 +886,7 @@ void vm_run(const struct vm_spec *spec)
 	vm->spec = spec;
 	vm->fd = vm->serial_irq_fd = vm->serial_room_fd = -1;
 	pthread_mutex_init(&vm->lock, NULL);
+	start_line_init(&vm->line);
 	ret = vm_build(vm);
 	if (!ret)
 		ret = vm_go(vm);

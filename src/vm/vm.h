@@ -4,6 +4,7 @@
 #include "backend/disk.h"
 #include "backend/netport.h"
 #include "boot/boot.h"
+#include "jail/jail.h"
 
 #define VM_DISKS_MAX (CONFIG_DISKS_MAX + 1) /* the user's, and the root */
 
@@ -38,6 +39,7 @@ struct vm_spec {
 	struct machine_workload workload; /* argv NULL: none, and no agent channel (vsock) */
 	int channel;                      /* SOCK_SEQPACKET to the supervisor */
 	int console;                      /* SOCK_STREAM: the serial port's bytes both ways */
+	const struct jail *jail; /* that the process is in, and its threads are to be; NULL: none */
 };
 
 /*

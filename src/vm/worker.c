@@ -27,6 +27,8 @@ static void *worker_thread(void *arg)
 	struct worker *w = arg;
 
 	pthread_setname_np(pthread_self(), w->name);
+	if (!w->begin(w->ctx, w->loop))
+		return NULL;
 	int ret = loop_run(w->loop);
 	if (ret)
 		w->broken(w->ctx, ret);

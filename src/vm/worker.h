@@ -10,8 +10,9 @@
 struct worker {
 	struct loop *loop;
 	char name[16]; /* of the thread: at most 15 bytes */
-	/* Set before the start: the ring broke; @error is a negative errno. Worker's thread. */
-	void (*broken)(void *ctx, int error);
+	/* Set before the start, and called on the worker's thread. */
+	bool (*begin)(void *ctx, struct loop *loop); /* whether the loop is to be run at all */
+	void (*broken)(void *ctx, int error); /* the ring broke; @error is a negative errno */
 	void *ctx;
 	pthread_t thread;
 	bool started;

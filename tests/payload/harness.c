@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,9 +22,10 @@
 #include "base/log.h"
 #include "vm/vm.h"
 
-#define EXIT_SKIPPED 77
-#define TIMEOUT_MS   170000u /* under a sanitizer, on a busy machine */
-#define LAZY_BYTES   256
+#define EXIT_SKIPPED  77
+#define TIMEOUT_MS    170000u /* under a sanitizer, on a busy machine */
+#define LAZY_BYTES    256
+#define LOCKED_FACTOR 16u /* loops that may lock the guest's memory, each for itself */
 
 #define FAILURES_SHOWN 20 /* the rest is only counted */
 
@@ -138,9 +140,35 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 	spec->ndisks = p->ndisks;
 }
 
-/* As run_monitor() of the supervisor does it; but leave by exit(), where leak checkers look. */
-static void run_monitor(const struct vm_spec *spec, int log_fd)
+/*
+ * To lock memory beyond the limit takes a right that the jail takes away, and for raising the limit
+ * not every root has the right: then its machines with fixed buffers are in no jail.
+ */
+static bool can_lock(const struct payload *p)
 {
+	struct rlimit limit, wanted;
+	bool can;
+
+	for (unsigned int i = 0; i < p->ndisks; i++) {
+		if (!p->disks[i].fixed_buffers)
+			continue;
+		if (getrlimit(RLIMIT_MEMLOCK, &limit))
+			return false;
+		wanted = limit;
+		if (wanted.rlim_max < LOCKED_FACTOR * p->mem_bytes)
+			wanted.rlim_max = LOCKED_FACTOR * p->mem_bytes;
+		can = !setrlimit(RLIMIT_MEMLOCK, &wanted);
+		if (can)
+			setrlimit(RLIMIT_MEMLOCK, &limit);
+		return can;
+	}
+	return true;
+}
+
+/* As run_monitor() of the supervisor does it; but leave by exit(), where leak checkers look. */
+static void run_monitor(const struct vm_spec *spec, struct jail *jail, int log_fd)
+{
+	struct error err;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -150,6 +178,10 @@ static void run_monitor(const struct vm_spec *spec, int log_fd)
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(log_fd, STDERR_FILENO);
+	if (jail && jail_enter(jail, &err)) {
+		log_line("%s", err.text);
+		exit(1);
+	}
 	vm_run(spec);
 	exit(0);
 }
@@ -318,6 +350,13 @@ void payload_run(struct payload *p)
 		.cmdline = p->cmdline,
 	};
 	struct ends e = { 0 };
+	/* All of the jail that needs no namespaces, in which nobody could look for leaks. */
+	struct jail jail = {
+		.wish.file_max = RLIM_INFINITY,
+		.wish.locked_bytes = LOCKED_FACTOR * p->mem_bytes,
+		.cgroup_fd = -1,
+		.cgroup_lock = -1,
+	};
 	int channel[2], console[2], log[2];
 
 	if (spec.kernel_fd < 0)
@@ -338,6 +377,7 @@ void payload_run(struct payload *p)
 		die("sockets");
 	spec.channel = channel[1];
 	spec.console = console[1];
+	spec.jail = can_lock(p) ? &jail : NULL;
 
 	pid_t pid = fork();
 	if (pid < 0)
@@ -346,7 +386,7 @@ void payload_run(struct payload *p)
 		close(channel[0]);
 		close(console[0]);
 		close(log[0]);
-		run_monitor(&spec, log[1]);
+		run_monitor(&spec, spec.jail ? &jail : NULL, log[1]);
 	}
 	close(channel[1]);
 	close(console[1]);

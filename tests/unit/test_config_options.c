@@ -241,15 +241,32 @@ Test(config_options, help)
 	cr_expect(strstr(text, "Usage: kvmbox boot"));
 
 	static const char *const options[] = {
-		"--cpus",    "--mem",     "--kernel", "--initrd", "--append",
-		"--rootfs",  "--disk",    "--name",   "--config", "--env",
-		"--workdir", "--timeout", "--json",   "--help",   "--init",
+		"--cpus", "--mem",  "--kernel", "--initrd",     "--append",    "--rootfs",
+		"--disk", "--name", "--config", "--env",        "--workdir",   "--timeout",
+		"--json", "--help", "--init",   "--cpu-weight", "--io-weight", "--unsafe-no-jail",
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
 		cr_expect(strstr(text, options[i]), "%s is missing", options[i]);
 	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
 		cr_expect_leq(strlen(line), 80, "%s", line);
+}
+
+Test(config_options, weights)
+{
+	EXPECT_BOOT("--cpu-weight", "1", "--io-weight=10000", "--unsafe-no-jail");
+	cr_expect_eq(cfg.cpu_weight, 1);
+	cr_expect_eq(cfg.io_weight, 10000);
+	cr_expect(cfg.unsafe_no_jail);
+}
+
+Test(config_options, bad_weights)
+{
+	EXPECT_REFUSED("--cpu-weight: 0 is out of range, a weight is 1 to 10000", "--cpu-weight",
+		       "0");
+	EXPECT_REFUSED("--io-weight: \"much\" is not a number from 1 to 10000", "--io-weight",
+		       "much");
+	EXPECT_REFUSED("--unsafe-no-jail takes no value", "--unsafe-no-jail=yes");
 }
 
 Test(config_options, help_of_the_workload_is_not_ours)

@@ -100,7 +100,8 @@ static const char full[] =
 	"  \"timeout\": \"1500ms\","
 	"  \"boot-source\": { \"kernel_image_path\": \"/k\", \"initrd_path\": \"/i\","
 	"                     \"boot_args\": \"ro\" },"
-	"  \"machine-config\": { \"vcpu_count\": 3, \"mem_size_mib\": 640 },"
+	"  \"machine-config\": { \"vcpu_count\": 3, \"mem_size_mib\": 640, \"cpu_weight\": 7,"
+	"                      \"io_weight\": 8 },"
 	"  \"drives\": [ { \"path_on_host\": \"d\", \"serial\": \"A1\", \"direct\": \"off\","
 	"                  \"queues\": 3, \"fixed_buffers\": true, \"sqpoll\": true },"
 	"                { \"path_on_host\": \"e\", \"direct\": \"on\", \"is_root_device\": true,"
@@ -127,6 +128,8 @@ Test(config_write, every_field_comes_back)
 	expect_same(cfg.rootfs, again.rootfs);
 	expect_same(cfg.workdir, again.workdir);
 	cr_expect_eq(again.cpus, 3);
+	cr_expect_eq(again.cpu_weight, 7);
+	cr_expect_eq(again.io_weight, 8);
 	cr_expect_eq(again.mem_bytes, 640ull << 20);
 	cr_expect_eq(again.timeout_ms, 1500);
 	cr_expect(again.init);

@@ -506,7 +506,9 @@ Test(supervisor_control, health)
 
 Test(supervisor_control, stats)
 {
-	struct vm_stats stats = { .exits = 12, .mmio_exits = 3, .irqs = 9 };
+	struct vm_stats stats = {
+		.exits = 12, .mmio_exits = 3, .irqs = 9, .disk_read = 512, .disk_written = 1024
+	};
 	int fd = client_new(), gone = client_new();
 
 	ask(fd, "GET", "/stats", "");
@@ -531,7 +533,9 @@ Test(supervisor_control, stats)
 	ask(fd, "GET", "/stats", "");
 	cr_assert_eq(nstats, 3);
 	control_stats(control, stats_ids[2], &stats);
-	expect_heard(fd, 200, "\"cpu_s\":77,\"exits\":{\"all\":12,");
+	expect_heard(fd, 200,
+		     "\"cpu_s\":77,\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
+		     "\"exits\":{\"all\":12,");
 	dial_result = 0;
 	control_paused(control);
 	ask(fd, "GET", "/stats", "");
