@@ -38,7 +38,10 @@ struct parse {
 	struct disk_config *disk; /* the drive under way */
 	const char *drive_ids[CONFIG_DISKS_MAX];
 	size_t ndrives;
-	struct net_config *net; /* the network interface under way */
+	struct net_config *net;     /* the network interface under way */
+	struct limits *limits;      /* the limiter under way, */
+	struct bucket_spec *bucket; /* and its token bucket */
+	bool refill_given;
 	const char *net_ids[CONFIG_NETS_MAX];
 	size_t nnets;
 	bool mem_given; /* by one of the two keys there are for it */
@@ -250,10 +253,101 @@ static int not_limited(struct parse *p, const struct at *at, struct json_object 
 		(void)name;
 		if (!is_empty(limit))
 			return refuse(p, at,
-				      "rate limits are not supported yet; take it out, or make it "
+				      "this device cannot be limited; take it out, or make it "
 				      "null");
 	}
 	return 0;
+}
+
+/* Limits: Firecracker's token buckets, which have one key more here (refill). */
+
+static int enter_tokens(struct parse *p, const struct at *at, struct json_object *value,
+			uint64_t max, uint64_t *out)
+{
+	int64_t n = 0;
+	int ret = get_integer(p, at, value, &n);
+
+	if (ret < 0)
+		return ret;
+	if (n < 0 || (uint64_t)n > max)
+		return refuse(p, at, "%lld is out of range, it is 0 to %llu", (long long)n,
+			      (unsigned long long)max);
+	*out = (uint64_t)n;
+	return 0;
+}
+
+static int enter_bucket_size(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->size);
+}
+
+static int enter_bucket_burst(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->one_time_burst);
+}
+
+static int enter_bucket_time(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_tokens(p, at, value, BUCKET_REFILL_MS_MAX, &p->bucket->refill_ms);
+}
+
+static int enter_bucket_refill(struct parse *p, const struct at *at, struct json_object *value)
+{
+	p->refill_given = true;
+	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->refill);
+}
+
+/* As Firecracker has it, nothing is limited where the size or the time is 0. */
+static int enter_bucket(struct parse *p, const struct at *at, struct json_object *value,
+			struct bucket_spec *out)
+{
+	static const struct key_spec keys[] = {
+		{ "size", enter_bucket_size },
+		{ "one_time_burst", enter_bucket_burst },
+		{ "refill_time", enter_bucket_time },
+		{ "refill", enter_bucket_refill },
+	};
+	static const char *const required[] = { "size", "refill_time" };
+	struct bucket_spec bucket = { 0 };
+	int ret;
+
+	p->bucket = &bucket;
+	p->refill_given = false;
+	ret = ENTER_OBJECT(p, at, value, keys);
+	p->bucket = NULL;
+	for (size_t i = 0; ret == 0 && i < sizeof(required) / sizeof(required[0]); i++)
+		if (!json_object_object_get(value, required[i]))
+			ret = refuse(p, at, "the key %s is missing", required[i]);
+	if (ret < 0)
+		return ret;
+	if (!p->refill_given)
+		bucket.refill = bucket.size;
+	if (!bucket.size || !bucket.refill_ms || !bucket.refill)
+		bucket = (struct bucket_spec){ 0 };
+	*out = bucket;
+	return 0;
+}
+
+static int enter_bandwidth(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_bucket(p, at, value, &p->limits->bytes);
+}
+
+static int enter_ops(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_bucket(p, at, value, &p->limits->ops);
+}
+
+static int enter_limits(struct parse *p, const struct at *at, struct json_object *value,
+			struct limits *out)
+{
+	static const struct key_spec keys[] = {
+		{ "bandwidth", enter_bandwidth },
+		{ "ops", enter_ops },
+	};
+
+	p->limits = out;
+	return ENTER_OBJECT(p, at, value, keys);
 }
 
 static int enter_ignored_boolean(struct parse *p, const struct at *at, struct json_object *value)
@@ -477,6 +571,11 @@ static int enter_sqpoll(struct parse *p, const struct at *at, struct json_object
 	return get_boolean(p, at, value, &p->disk->sqpoll);
 }
 
+static int enter_drive_limits(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_limits(p, at, value, &p->disk->limits);
+}
+
 static int enter_drive(struct parse *p, const struct at *at, struct json_object *value)
 {
 	static const struct key_spec keys[] = {
@@ -487,7 +586,7 @@ static int enter_drive(struct parse *p, const struct at *at, struct json_object 
 		{ "cache_type", enter_cache_type },
 		{ "io_engine", enter_io_engine },
 		{ "partuuid", enter_partuuid },
-		{ "rate_limiter", not_limited },
+		{ "rate_limiter", enter_drive_limits },
 		{ "socket", not_supported },
 		{ "serial", enter_serial },
 		{ "direct", enter_direct },
@@ -601,14 +700,24 @@ static int enter_net_dns_list(struct parse *p, const struct at *at, struct json_
 	return enter_array(p, at, value, enter_net_dns);
 }
 
+static int enter_rx_limits(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_limits(p, at, value, &p->net->rx_limits);
+}
+
+static int enter_tx_limits(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_limits(p, at, value, &p->net->tx_limits);
+}
+
 static int enter_net(struct parse *p, const struct at *at, struct json_object *value)
 {
 	static const struct key_spec keys[] = {
 		{ "iface_id", enter_net_id },
 		{ "guest_mac", enter_net_mac },
 		{ "host_dev_name", enter_net_tap },
-		{ "rx_rate_limiter", not_limited },
-		{ "tx_rate_limiter", not_limited },
+		{ "rx_rate_limiter", enter_rx_limits },
+		{ "tx_rate_limiter", enter_tx_limits },
 		{ "mode", enter_net_mode },
 		{ "mtu", enter_net_mtu },
 		{ "queues", enter_net_queues },

@@ -59,6 +59,15 @@ int add_net_ip(struct net_config *net, const char *where, const char *ip, struct
 int add_net_gateway(struct net_config *net, const char *where, const char *ip, struct error *err);
 int add_net_dns(struct net_config *net, const char *where, const char *ip, struct error *err);
 
+/*
+ * The parts of a limit as options give them: so many bytes or operations a second, and how many may
+ * come at once after a pause. limit_finish() puts them together: without a burst it is what comes
+ * in a tenth of a second. @name is the option of the rate ("iops").
+ */
+int set_limit_size(uint64_t *tokens, const char *where, const char *size, struct error *err);
+int set_limit_count(uint64_t *tokens, const char *where, const char *count, struct error *err);
+int limit_finish(struct bucket_spec *limit, const char *where, const char *name, struct error *err);
+
 /* Check what belongs together in @net, once it is complete. */
 int check_net(const struct net_config *net, const char *where, struct error *err);
 

@@ -97,6 +97,7 @@ static int add_disk(struct launch *l, const struct disk_config *disk, struct err
 	l->spec.disks[i].own_loops = disk->queues > 1;
 	l->spec.disks[i].sqpoll = disk->sqpoll;
 	l->spec.disks[i].fixed_buffers = disk->fixed_buffers;
+	l->spec.disks[i].limits = disk->limits;
 	l->spec.ndisks++;
 	return 0;
 }

@@ -637,9 +637,13 @@ static int add_disks(struct vm *vm)
 			ret = fix_buffers(vm, loops, blk.nqueues);
 		if (ret)
 			return ret;
-		ret = blk_new(vm->loop, &vm->mem, &blk, &dev);
-		if (ret)
+		ret = limiter_new(&vm->spec->disks[i].limits, NULL, &blk.limiter);
+		if (!ret)
+			ret = blk_new(vm->loop, &vm->mem, &blk, &dev);
+		if (ret) {
+			limiter_free(blk.limiter);
 			return host_error(vm, ret, "a disk cannot be set up");
+		}
 		ret = add_virtio(vm, dev);
 		if (ret)
 			return ret;
@@ -659,9 +663,16 @@ static int add_nets(struct vm *vm)
 		};
 
 		memcpy(net.mac, vm->spec->nets[i].mac, sizeof(net.mac));
-		int ret = net_new(vm->loop, &vm->mem, &net, &vm->nets[i]);
-		if (ret)
+		int ret = limiter_new(&vm->spec->nets[i].rx_limits, NULL, &net.rx_limiter);
+		if (!ret)
+			ret = limiter_new(&vm->spec->nets[i].tx_limits, NULL, &net.tx_limiter);
+		if (!ret)
+			ret = net_new(vm->loop, &vm->mem, &net, &vm->nets[i]);
+		if (ret) {
+			limiter_free(net.rx_limiter);
+			limiter_free(net.tx_limiter);
 			return host_error(vm, ret, "a network card cannot be set up");
+		}
 		ret = add_virtio(vm, vm->nets[i]);
 		if (ret)
 			return ret;

@@ -27,12 +27,14 @@ struct vm_spec {
 		bool own_loops;     /* each queue but the first gets a loop thread of its own */
 		bool sqpoll;        /* each queue does, and a kernel thread polls for them all */
 		bool fixed_buffers; /* guest memory is registered with the loops that serve it */
+		struct limits limits;
 	} disks[VM_DISKS_MAX];
 	unsigned int ndisks;
 	struct {
 		struct netport *port;
 		uint8_t mac[6];
 		uint16_t mtu; /* bytes; 0: the guest is told of none */
+		struct limits rx_limits, tx_limits;
 	} nets[CONFIG_NETS_MAX];
 	unsigned int nnets;
 	struct machine_workload workload; /* argv NULL: none, and no agent channel (vsock) */
