@@ -133,6 +133,7 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 		spec->disks[i].own_loops = d->own_loops;
 		spec->disks[i].sqpoll = d->sqpoll;
 		spec->disks[i].fixed_buffers = d->fixed_buffers;
+		spec->disks[i].limits = d->limits;
 		spec->disks[i].serial = serials[i];
 	}
 	spec->ndisks = p->ndisks;
