@@ -66,6 +66,12 @@ struct net_config {
 	size_t ndns;
 };
 
+/* The balloon that every machine has, unless a disk's fixed buffers pin its memory. */
+struct balloon_config {
+	uint32_t amount_mib; /* that the guest is to give up */
+	bool keep_on_oom;    /* it may not take that back when it is short of memory */
+};
+
 /* A port of the host that leads to one of the guest's, on its first NET_NAT or NET_USER. */
 struct publish_config {
 	bool udp;
@@ -98,6 +104,7 @@ struct boot_config {
 	size_t ndisks;
 	struct net_config nets[CONFIG_NETS_MAX];
 	size_t nnets;
+	struct balloon_config balloon;
 	struct publish_config publish[CONFIG_PUBLISH_MAX];
 	size_t npublish;
 	struct forward_config forwards[CONFIG_FORWARDS_MAX];

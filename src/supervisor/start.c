@@ -285,6 +285,11 @@ int launch_start(struct launch *l, const struct boot_config *cfg, const struct l
 	nets_init(&l->nets);
 	l->spec.cpus = cfg->cpus;
 	l->spec.mem_bytes = cfg->mem_bytes;
+	l->spec.balloon = (struct balloon_spec){
+		.target_mib = cfg->balloon.amount_mib,
+		.deflate_on_oom = !cfg->balloon.keep_on_oom,
+		.reporting = true,
+	};
 	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
 	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||
 	    (ret = build_cmdline(l, cfg, err)) ||

@@ -23,6 +23,7 @@
 
 #include "base/cleanup.h"
 #include "base/trim.h"
+#include "device/balloon.h"
 #include "device/blk.h"
 #include "device/cmos.h"
 #include "device/i8042.h"
@@ -81,8 +82,9 @@ struct vm {
 	struct slot slots[MACHINE_DEVICES_MAX];
 	unsigned int nslots;
 	struct virtio_device *nets[CONFIG_NETS_MAX];
-	struct virtio_device *vsock; /* NULL: none */
-	struct worker *workers;      /* NULL: none */
+	struct virtio_device *vsock;   /* NULL: none */
+	struct virtio_device *balloon; /* NULL: none */
+	struct worker *workers;        /* NULL: none */
 	unsigned int nworkers;
 	struct worker *poller; /* the one whose kernel thread polls for all that want it */
 	uint64_t setup_cpu_ns;
@@ -275,6 +277,16 @@ static void read_stats(struct vm *vm, struct vm_stats *stats)
 		stats->pio_exits += atomic_load(&v->pio_exits);
 		stats->mmio_exits += atomic_load(&v->mmio_exits);
 	}
+	if (!vm->balloon)
+		return;
+
+	struct balloon_stats balloon;
+
+	balloon_read_stats(vm->balloon, &balloon);
+	stats->have_balloon = true;
+	stats->balloon_target = balloon.target_bytes;
+	stats->balloon_actual = balloon.actual_bytes;
+	stats->balloon_reported = balloon.reported_bytes;
 }
 
 static void send_stats(struct vm *vm, uint64_t id)
@@ -322,6 +334,10 @@ static void handle_message(struct vm *vm, const struct message *msg, int *fd)
 		if (vm->paused)
 			vcpus_resume(vm->vcpus, vm->nvcpus);
 		vm->paused = false;
+		break;
+	case MESSAGE_BALLOON:
+		if (vm->balloon && msg->value <= UINT32_MAX)
+			balloon_set_target(vm->balloon, (uint32_t)msg->value);
 		break;
 	case MESSAGE_GET_STATS:
 		send_stats(vm, msg->id);
@@ -680,6 +696,30 @@ static int add_nets(struct vm *vm)
 	return 0;
 }
 
+/*
+ * There is none where memory is pinned, since what a guest gave back would come to nobody, nor
+ * where the interrupt lines are needed for something else.
+ */
+static int add_balloon(struct vm *vm)
+{
+	struct virtio_device *dev;
+	int ret;
+
+	for (unsigned int i = 0; i < vm->spec->ndisks; i++)
+		if (vm->spec->disks[i].fixed_buffers)
+			return 0;
+	if (vm->nslots == sizeof(free_pins))
+		return 0;
+	ret = balloon_new(vm->loop, &vm->mem, &vm->spec->balloon, &dev);
+	if (ret)
+		return host_error(vm, ret, "the memory balloon cannot be set up");
+	ret = add_virtio(vm, dev);
+	if (!ret)
+		vm->balloon = dev;
+	return ret;
+}
+
+/* Kernels find them in this order. */
 static int add_virtio_devices(struct vm *vm)
 {
 	struct virtio_device *dev;
@@ -694,15 +734,18 @@ static int add_virtio_devices(struct vm *vm)
 	if (ret)
 		return host_error(vm, ret, "the entropy device cannot be set up");
 	ret = add_virtio(vm, dev);
-	if (ret || !vm->spec->workload.argv)
+	if (ret)
 		return ret;
+	if (!vm->spec->workload.argv)
+		return add_balloon(vm);
 	ret = vsock_new(vm->loop, &vm->mem, GUEST_CID, &vsock_host, vm, &dev);
 	if (ret)
 		return host_error(vm, ret, "the agent's channel cannot be set up");
 	ret = add_virtio(vm, dev);
-	if (!ret)
-		vm->vsock = dev;
-	return ret;
+	if (ret)
+		return ret;
+	vm->vsock = dev;
+	return add_balloon(vm);
 }
 
 static int load_guest(struct vm *vm)

@@ -4,6 +4,7 @@
 #include "backend/disk.h"
 #include "backend/netport.h"
 #include "boot/boot.h"
+#include "device/balloon.h"
 
 #define VM_DISKS_MAX (CONFIG_DISKS_MAX + 1) /* the user's, and the root */
 
@@ -37,6 +38,7 @@ struct vm_spec {
 		struct limits rx_limits, tx_limits;
 	} nets[CONFIG_NETS_MAX];
 	unsigned int nnets;
+	struct balloon_spec balloon;
 	struct machine_workload workload; /* argv NULL: none, and no agent channel (vsock) */
 	int channel;                      /* SOCK_SEQPACKET to the supervisor */
 	int console;                      /* SOCK_STREAM: the serial port's bytes both ways */

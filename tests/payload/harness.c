@@ -317,6 +317,7 @@ void payload_run(struct payload *p)
 		.kernel_path = p->path,
 		.initrd_fd = -1,
 		.cmdline = p->cmdline,
+		.balloon = { .deflate_on_oom = true, .reporting = true },
 	};
 	struct ends e = { 0 };
 	int channel[2], console[2], log[2];
