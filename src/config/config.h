@@ -70,6 +70,7 @@ struct net_config {
 struct balloon_config {
 	uint32_t amount_mib; /* that the guest is to give up */
 	bool keep_on_oom;    /* it may not take that back when it is short of memory */
+	bool no_reporting;   /* it does not give back what happens to be free */
 };
 
 /* A port of the host that leads to one of the guest's, on its first NET_NAT or NET_USER. */

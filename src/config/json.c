@@ -927,6 +927,71 @@ static int enter_entropy(struct parse *p, const struct at *at, struct json_objec
 	return ENTER_OBJECT(p, at, value, keys);
 }
 
+/* How much that is of the memory, config_finish() sees. */
+static int enter_balloon_amount(struct parse *p, const struct at *at, struct json_object *value)
+{
+	int64_t mib = 0;
+	int ret = get_integer(p, at, value, &mib);
+
+	if (ret == 0 && (mib < 0 || mib > UINT32_MAX))
+		ret = refuse(p, at, "%lld is not a number of MiB", (long long)mib);
+	if (ret == 0)
+		p->cfg->balloon.amount_mib = (uint32_t)mib;
+	return ret;
+}
+
+static int enter_balloon_oom(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool deflate = true;
+	int ret = get_boolean(p, at, value, &deflate);
+
+	p->cfg->balloon.keep_on_oom = !deflate;
+	return ret;
+}
+
+static int enter_balloon_reporting(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool reporting = true;
+	int ret = get_boolean(p, at, value, &reporting);
+
+	p->cfg->balloon.no_reporting = !reporting;
+	return ret;
+}
+
+/* What the guest's memory is used for, GET /stats tells without the balloon. */
+static int enter_balloon_stats(struct parse *p, const struct at *at, struct json_object *value)
+{
+	int64_t seconds = 0;
+	int ret = get_integer(p, at, value, &seconds);
+
+	if (ret == 0 && seconds)
+		ret = refuse(p, at, "statistics of the balloon are not supported yet; make it 0");
+	return ret;
+}
+
+static int enter_balloon_hinting(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool hinting = false;
+	int ret = get_boolean(p, at, value, &hinting);
+
+	if (ret == 0 && hinting)
+		ret = refuse(p, at, "hints are not supported; make it false");
+	return ret;
+}
+
+static int enter_balloon(struct parse *p, const struct at *at, struct json_object *value)
+{
+	static const struct key_spec keys[] = {
+		{ "amount_mib", enter_balloon_amount },
+		{ "deflate_on_oom", enter_balloon_oom },
+		{ "stats_polling_interval_s", enter_balloon_stats },
+		{ "free_page_reporting", enter_balloon_reporting },
+		{ "free_page_hinting", enter_balloon_hinting },
+	};
+
+	return ENTER_OBJECT(p, at, value, keys);
+}
+
 static const struct key_spec top_keys[] = {
 	{ "boot-source", enter_boot_source },
 	{ "drives", enter_drives },
@@ -937,7 +1002,7 @@ static const struct key_spec top_keys[] = {
 	{ "metrics", not_done },
 	{ "mmds-config", not_done },
 	{ "vsock", not_supported },
-	{ "balloon", not_supported },
+	{ "balloon", enter_balloon },
 	{ "cpu-config", not_supported },
 	{ "pmem", not_supported },
 	{ "memory-hotplug", not_supported },

@@ -20,6 +20,10 @@ int set_timeout(struct boot_config *cfg, const char *where, const char *time, st
 /* A host path in *@field: anything but an empty string. */
 int set_path(char **field, const char *where, const char *path, struct error *err);
 
+/* What the balloon is to take of the guest's memory, which has @mem_bytes; it must leave some. */
+int set_balloon(uint32_t *amount_mib, const char *where, int64_t mib, uint64_t mem_bytes,
+		struct error *err);
+
 /* Words for the kernel's command line in *@field: no control characters. */
 int set_kernel_words(char **field, const char *where, const char *words, struct error *err);
 

@@ -130,6 +130,18 @@ static void add_limits(struct writer *w, struct json_object *object, const char 
 	add_part(w, object, key, o);
 }
 
+static struct json_object *balloon(struct writer *w, const struct balloon_config *cfg)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(w, o, "amount_mib", cfg->amount_mib);
+	if (cfg->keep_on_oom)
+		add(w, o, "deflate_on_oom", json_object_new_boolean(false));
+	if (cfg->no_reporting)
+		add(w, o, "free_page_reporting", json_object_new_boolean(false));
+	return o;
+}
+
 static struct json_object *drive(struct writer *w, const struct disk_config *disk)
 {
 	static const char *const direct[] = {
@@ -266,6 +278,7 @@ char *config_to_json(const struct boot_config *cfg)
 	add_string(&w, root, "name", cfg->name);
 	add_part(&w, root, "boot-source", boot_source(&w, cfg));
 	add_part(&w, root, "machine-config", machine_config(&w, cfg));
+	add_part(&w, root, "balloon", balloon(&w, &cfg->balloon));
 	add_string(&w, root, "rootfs", cfg->rootfs);
 	add_lists(&w, root, cfg);
 	add_string(&w, root, "append", cfg->append);

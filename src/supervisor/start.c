@@ -288,7 +288,7 @@ int launch_start(struct launch *l, const struct boot_config *cfg, const struct l
 	l->spec.balloon = (struct balloon_spec){
 		.target_mib = cfg->balloon.amount_mib,
 		.deflate_on_oom = !cfg->balloon.keep_on_oom,
-		.reporting = true,
+		.reporting = !cfg->balloon.no_reporting,
 	};
 	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
 	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||

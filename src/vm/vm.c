@@ -696,19 +696,23 @@ static int add_nets(struct vm *vm)
 	return 0;
 }
 
-/*
- * There is none where memory is pinned, since what a guest gave back would come to nobody, nor
- * where the interrupt lines are needed for something else.
- */
+bool vm_has_balloon(const struct vm_spec *spec)
+{
+	/* Besides disks and network cards: the entropy device, and the agent's channel. */
+	unsigned int others = 1 + (spec->workload.argv != NULL);
+
+	for (unsigned int i = 0; i < spec->ndisks; i++)
+		if (spec->disks[i].fixed_buffers)
+			return false;
+	return spec->ndisks + spec->nnets + others < sizeof(free_pins);
+}
+
 static int add_balloon(struct vm *vm)
 {
 	struct virtio_device *dev;
 	int ret;
 
-	for (unsigned int i = 0; i < vm->spec->ndisks; i++)
-		if (vm->spec->disks[i].fixed_buffers)
-			return 0;
-	if (vm->nslots == sizeof(free_pins))
+	if (!vm_has_balloon(vm->spec))
 		return 0;
 	ret = balloon_new(vm->loop, &vm->mem, &vm->spec->balloon, &dev);
 	if (ret)

@@ -45,6 +45,12 @@ struct vm_spec {
 };
 
 /*
+ * Whether the machine has a balloon: not where memory is pinned, since what a guest gave up would
+ * come to nobody, nor where all interrupt lines are needed for something else.
+ */
+bool vm_has_balloon(const struct vm_spec *spec);
+
+/*
  * The monitor: run the machine on this thread and its vCPUs' until it ends, and say over the
  * channel what becomes of it, MESSAGE_ENDED last. The calling process is the monitor's own.
  */

@@ -254,6 +254,62 @@ Test(config_json, accepted_and_without_effect)
 		  "                  \"rate_limiter\": {} } ] }");
 }
 
+Test(config_json, balloon)
+{
+	expect_ok("{ \"balloon\": { \"amount_mib\": 0, \"deflate_on_oom\": true,"
+		  "                 \"stats_polling_interval_s\": 0, \"free_page_hinting\": false,"
+		  "                 \"free_page_reporting\": true } }");
+	cr_expect_not(cfg.balloon.amount_mib || cfg.balloon.keep_on_oom ||
+		      cfg.balloon.no_reporting);
+	expect_ok("{ \"balloon\": { \"amount_mib\": 100, \"deflate_on_oom\": false,"
+		  "                 \"free_page_reporting\": false } }");
+	cr_expect_eq(cfg.balloon.amount_mib, 100);
+	cr_expect(cfg.balloon.keep_on_oom && cfg.balloon.no_reporting);
+}
+
+Test(config_json, balloon_refused)
+{
+	static const struct refusal cases[] = {
+		{ "{\"balloon\":true}", "balloon: expected an object, found true" },
+		{ "{\"balloon\":{\"amount\":1}}", "balloon.amount: unknown key" },
+		{ "{\"balloon\":{\"amount_mib\":-1}}",
+		  "balloon.amount_mib: -1 is not a number of MiB" },
+		{ "{\"balloon\":{\"amount_mib\":\"1M\"}}", "amount_mib: expected a whole number" },
+		{ "{\"balloon\":{\"amount_mib\":9223372036854775807}}",
+		  "9223372036854775807 is not a number of MiB" },
+		{ "{\"balloon\":{\"stats_polling_interval_s\":1}}",
+		  "balloon.stats_polling_interval_s: statistics of the balloon are not supported "
+		  "yet" },
+		{ "{\"balloon\":{\"free_page_hinting\":true}}", "hints are not supported" },
+		{ "{\"balloon\":{\"deflate_on_oom\":1}}", "expected true or false" },
+	};
+
+	EXPECT_REFUSED(cases);
+}
+
+static void expect_finish_refused(const char *text, const char *sentence)
+{
+	expect_ok(text);
+	cr_expect_eq(config_finish(&cfg, &err), -EINVAL);
+	cr_expect(strstr(err.text, sentence), "%s", err.text);
+}
+
+Test(config_json, balloon_of_all_memory)
+{
+	expect_finish_refused(
+		"{ \"machine-config\": { \"mem_size_mib\": 64 },"
+		"  \"balloon\": { \"amount_mib\": 64 } }",
+		"balloon.amount_mib: 64 is out of range, of 64 MiB of memory 0 to 63");
+}
+
+Test(config_json, balloon_of_pinned_memory)
+{
+	expect_finish_refused(
+		"{ \"drives\": [ { \"path_on_host\": \"d\", \"fixed_buffers\": true } ],"
+		"  \"balloon\": { \"amount_mib\": 1 } }",
+		"the fixed buffers of the disk d pin");
+}
+
 static void expect_bucket(const struct bucket_spec *got, uint64_t refill, uint64_t ms,
 			  uint64_t size, uint64_t once)
 {
@@ -565,12 +621,10 @@ Test(config_json, not_supported)
 {
 	static const struct refusal cases[] = {
 		{ "{\"vsock\":{\"guest_cid\":3}}", "vsock: this is not supported yet" },
-		{ "{\"balloon\":{\"amount_mib\":0}}", "balloon: this is not supported yet" },
 		{ "{\"cpu-config\":\"t.json\"}", "cpu-config: this is not supported yet" },
 		{ "{\"pmem\":[{}]}", "pmem: this is not supported yet" },
 		{ "{\"memory-hotplug\":{\"a\":1}}", "memory-hotplug: this is not supported yet" },
 		{ "{\"serial\":{\"serial_out_path\":\"x\"}}", "serial: this is not supported yet" },
-		{ "{\"balloon\":true}", "balloon: this is not supported yet" },
 		{ "{\"machine-config\":{\"cpu_template\":\"T2\"}}",
 		  "machine-config.cpu_template: CPU templates are not supported yet" },
 		{ "{\"drives\":[{\"socket\":\"/run/x\"}]}",

@@ -104,6 +104,8 @@ static const char full[] =
 	"  \"boot-source\": { \"kernel_image_path\": \"/k\", \"initrd_path\": \"/i\","
 	"                     \"boot_args\": \"ro\" },"
 	"  \"machine-config\": { \"vcpu_count\": 3, \"mem_size_mib\": 640 },"
+	"  \"balloon\": { \"amount_mib\": 9, \"deflate_on_oom\": false,"
+	"               \"free_page_reporting\": false },"
 	"  \"drives\": [ { \"path_on_host\": \"d\", \"serial\": \"A1\", \"direct\": \"off\","
 	"                  \"queues\": 3, \"fixed_buffers\": true, \"sqpoll\": true,"
 	"                  \"rate_limiter\": {"
@@ -142,6 +144,9 @@ Test(config_write, every_field_comes_back)
 	cr_expect(again.init);
 	expect_same_list(cfg.argv, again.argv);
 	expect_same_list(cfg.env, again.env);
+	cr_expect_eq(memcmp(&cfg.balloon, &again.balloon, sizeof(cfg.balloon)), 0);
+	cr_expect_eq(again.balloon.amount_mib, 9);
+	cr_expect(again.balloon.keep_on_oom && again.balloon.no_reporting);
 	cr_assert_eq(again.ndisks, 2);
 	for (size_t i = 0; i < 2; i++)
 		expect_same_disk(&cfg.disks[i], &again.disks[i]);
