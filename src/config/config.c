@@ -136,6 +136,24 @@ static int set_default_init(struct boot_config *cfg, struct error *err)
 	return set_argv(cfg, "--init", init, 1, err);
 }
 
+static int check_balloon(const struct boot_config *cfg, struct error *err)
+{
+	uint32_t amount;
+
+	if (!cfg->balloon.amount_mib)
+		return 0;
+	for (size_t i = 0; i < cfg->ndisks; i++) {
+		if (cfg->disks[i].fixed_buffers)
+			return error_set(
+				err, EINVAL,
+				"the fixed buffers of the disk %s pin the guest's memory, so "
+				"a balloon can take nothing of it; leave out one of the two",
+				word_show(cfg->disks[i].path).text);
+	}
+	return set_balloon(&amount, "balloon.amount_mib", cfg->balloon.amount_mib, cfg->mem_bytes,
+			   err);
+}
+
 int config_finish(struct boot_config *cfg, struct error *err)
 {
 	const struct disk_config *root = root_to_front(cfg);
@@ -160,5 +178,7 @@ int config_finish(struct boot_config *cfg, struct error *err)
 	ret = check_conflicts(cfg, root, err);
 	if (ret == 0)
 		ret = check_ways(cfg, err);
+	if (ret == 0)
+		ret = check_balloon(cfg, err);
 	return ret < 0 ? ret : check_nets(cfg, err);
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
 #include "base/error.h"
 #include "base/ip.h"
 
@@ -40,6 +41,7 @@ struct disk_config {
 	unsigned int queues; /* 0: as many as vCPUs, at most 4 */
 	bool fixed_buffers;  /* pin the guest's memory, and spare that for each request */
 	bool sqpoll;         /* a kernel thread polls for requests */
+	struct limits limits;
 };
 
 enum net_mode {
@@ -53,8 +55,9 @@ struct net_config {
 	char tap[16]; /* IFNAMSIZ; NET_TAP only */
 	bool has_mac;
 	uint8_t mac[6];
-	unsigned int mtu;    /* 0: what the tap has */
-	unsigned int queues; /* pairs; 0: 1 */
+	unsigned int mtu;                   /* 0: what the tap has */
+	unsigned int queues;                /* pairs; 0: 1 */
+	struct limits rx_limits, tx_limits; /* as the guest sees it */
 	/* What guest/init sets up. NET_TAP only: the other two know it themselves. */
 	struct ip_addr ips[CONFIG_IPS_MAX];
 	size_t nips;
@@ -62,6 +65,13 @@ struct net_config {
 	size_t ngateways;
 	struct ip_addr dns[CONFIG_DNS_MAX];
 	size_t ndns;
+};
+
+/* The balloon that every machine has, unless a disk's fixed buffers pin its memory. */
+struct balloon_config {
+	uint32_t amount_mib; /* that the guest is to give up */
+	bool keep_on_oom;    /* it may not take that back when it is short of memory */
+	bool no_reporting;   /* it does not give back what happens to be free */
 };
 
 /* A port of the host that leads to one of the guest's, on its first NET_NAT or NET_USER. */
@@ -96,6 +106,7 @@ struct boot_config {
 	size_t ndisks;
 	struct net_config nets[CONFIG_NETS_MAX];
 	size_t nnets;
+	struct balloon_config balloon;
 	struct publish_config publish[CONFIG_PUBLISH_MAX];
 	size_t npublish;
 	struct forward_config forwards[CONFIG_FORWARDS_MAX];
@@ -160,15 +171,16 @@ int parse_size(const char *s, uint64_t *bytes);
 int parse_duration(const char *s, uint64_t *ms);
 
 /*
- * PATH[,ro][,serial=S][,direct=on|off|auto][,queues=N][,fixed-buffers=on|off][,sqpoll=on|off], a
- * comma within PATH being written twice.
+ * PATH[,ro][,serial=S][,direct=on|off|auto][,queues=N][,fixed-buffers=on|off][,sqpoll=on|off]
+ * [,iops=N[,iops-burst=N]][,bw=SIZE[,bw-burst=SIZE]], a comma within PATH being written twice.
  * Returns 0, and @disk->path is the caller's to free; or negative errno with a sentence.
  */
 int parse_disk(const char *s, struct disk_config *disk, struct error *err);
 
 /*
  * tap=NAME[,mac=M][,mtu=N][,queues=N][,ip=ADDR/PREFIX]...[,gw=ADDR]...[,dns=ADDR]..., or
- * nat[,mac=M][,mtu=N][,queues=N], or user[,mac=M][,mtu=N].
+ * nat[,mac=M][,mtu=N][,queues=N], or user[,mac=M][,mtu=N]; each with
+ * [,bw=SIZE[,bw-burst=SIZE]][,pps=N[,pps-burst=N]].
  * Returns 0; or negative errno with a sentence, and *@net is as it was.
  */
 int parse_net(const char *s, struct net_config *net, struct error *err);

@@ -42,6 +42,30 @@ static int parse_sqpoll(struct disk_config *disk, const char *where, const char 
 	return set_switch(&disk->sqpoll, where, value, err);
 }
 
+static int parse_iops(struct disk_config *disk, const char *where, const char *value,
+		      struct error *err)
+{
+	return set_limit_count(&disk->limits.ops.refill, where, value, err);
+}
+
+static int parse_iops_burst(struct disk_config *disk, const char *where, const char *value,
+			    struct error *err)
+{
+	return set_limit_count(&disk->limits.ops.size, where, value, err);
+}
+
+static int parse_bw(struct disk_config *disk, const char *where, const char *value,
+		    struct error *err)
+{
+	return set_limit_size(&disk->limits.bytes.refill, where, value, err);
+}
+
+static int parse_bw_burst(struct disk_config *disk, const char *where, const char *value,
+			  struct error *err)
+{
+	return set_limit_size(&disk->limits.bytes.size, where, value, err);
+}
+
 /* "ro" has no value. */
 static const struct disk_option {
 	const char *name;
@@ -54,6 +78,10 @@ static const struct disk_option {
 	{ "queues", parse_queues },
 	{ "fixed-buffers", parse_fixed_buffers },
 	{ "sqpoll", parse_sqpoll },
+	{ "iops", parse_iops },
+	{ "iops-burst", parse_iops_burst },
+	{ "bw", parse_bw },
+	{ "bw-burst", parse_bw_burst },
 };
 
 #define NOPTIONS (sizeof(options) / sizeof(options[0]))
@@ -69,8 +97,9 @@ static int unknown_option(const char *name, struct error *err)
 				 word_show(name).text, word_show_match(&match).text);
 	return error_set(err, EINVAL,
 			 "--disk: unknown option \"%s\", a disk's options are ro, serial=S, "
-			 "direct=on|off|auto, queues=N, fixed-buffers=on|off and sqpoll=on|off "
-			 "(a comma in a path is written twice)",
+			 "direct=on|off|auto, queues=N, fixed-buffers=on|off, sqpoll=on|off, "
+			 "iops=N, iops-burst=N, bw=SIZE and bw-burst=SIZE (a comma in a path is "
+			 "written twice)",
 			 word_show(name).text);
 }
 
@@ -117,6 +146,10 @@ int parse_disk(const char *s, struct disk_config *disk, struct error *err)
 
 	while (ret == 0 && (option = next_piece(&rest)))
 		ret = parse_option(&parsed, option, err);
+	if (ret == 0)
+		ret = limit_finish(&parsed.limits.ops, "--disk", "iops", err);
+	if (ret == 0)
+		ret = limit_finish(&parsed.limits.bytes, "--disk", "bw", err);
 	if (ret < 0)
 		return ret;
 	parsed.path = steal_ptr(path);

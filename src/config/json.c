@@ -38,7 +38,10 @@ struct parse {
 	struct disk_config *disk; /* the drive under way */
 	const char *drive_ids[CONFIG_DISKS_MAX];
 	size_t ndrives;
-	struct net_config *net; /* the network interface under way */
+	struct net_config *net;     /* the network interface under way */
+	struct limits *limits;      /* the limiter under way, */
+	struct bucket_spec *bucket; /* and its token bucket */
+	bool refill_given;
 	const char *net_ids[CONFIG_NETS_MAX];
 	size_t nnets;
 	bool mem_given; /* by one of the two keys there are for it */
@@ -250,10 +253,101 @@ static int not_limited(struct parse *p, const struct at *at, struct json_object 
 		(void)name;
 		if (!is_empty(limit))
 			return refuse(p, at,
-				      "rate limits are not supported yet; take it out, or make it "
+				      "this device cannot be limited; take it out, or make it "
 				      "null");
 	}
 	return 0;
+}
+
+/* Limits: Firecracker's token buckets, which have one key more here (refill). */
+
+static int enter_tokens(struct parse *p, const struct at *at, struct json_object *value,
+			uint64_t max, uint64_t *out)
+{
+	int64_t n = 0;
+	int ret = get_integer(p, at, value, &n);
+
+	if (ret < 0)
+		return ret;
+	if (n < 0 || (uint64_t)n > max)
+		return refuse(p, at, "%lld is out of range, it is 0 to %llu", (long long)n,
+			      (unsigned long long)max);
+	*out = (uint64_t)n;
+	return 0;
+}
+
+static int enter_bucket_size(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->size);
+}
+
+static int enter_bucket_burst(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->one_time_burst);
+}
+
+static int enter_bucket_time(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_tokens(p, at, value, BUCKET_REFILL_MS_MAX, &p->bucket->refill_ms);
+}
+
+static int enter_bucket_refill(struct parse *p, const struct at *at, struct json_object *value)
+{
+	p->refill_given = true;
+	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->refill);
+}
+
+/* As Firecracker has it, nothing is limited where the size or the time is 0. */
+static int enter_bucket(struct parse *p, const struct at *at, struct json_object *value,
+			struct bucket_spec *out)
+{
+	static const struct key_spec keys[] = {
+		{ "size", enter_bucket_size },
+		{ "one_time_burst", enter_bucket_burst },
+		{ "refill_time", enter_bucket_time },
+		{ "refill", enter_bucket_refill },
+	};
+	static const char *const required[] = { "size", "refill_time" };
+	struct bucket_spec bucket = { 0 };
+	int ret;
+
+	p->bucket = &bucket;
+	p->refill_given = false;
+	ret = ENTER_OBJECT(p, at, value, keys);
+	p->bucket = NULL;
+	for (size_t i = 0; ret == 0 && i < sizeof(required) / sizeof(required[0]); i++)
+		if (!json_object_object_get(value, required[i]))
+			ret = refuse(p, at, "the key %s is missing", required[i]);
+	if (ret < 0)
+		return ret;
+	if (!p->refill_given)
+		bucket.refill = bucket.size;
+	if (!bucket.size || !bucket.refill_ms || !bucket.refill)
+		bucket = (struct bucket_spec){ 0 };
+	*out = bucket;
+	return 0;
+}
+
+static int enter_bandwidth(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_bucket(p, at, value, &p->limits->bytes);
+}
+
+static int enter_ops(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_bucket(p, at, value, &p->limits->ops);
+}
+
+static int enter_limits(struct parse *p, const struct at *at, struct json_object *value,
+			struct limits *out)
+{
+	static const struct key_spec keys[] = {
+		{ "bandwidth", enter_bandwidth },
+		{ "ops", enter_ops },
+	};
+
+	p->limits = out;
+	return ENTER_OBJECT(p, at, value, keys);
 }
 
 static int enter_ignored_boolean(struct parse *p, const struct at *at, struct json_object *value)
@@ -498,6 +592,11 @@ static int enter_sqpoll(struct parse *p, const struct at *at, struct json_object
 	return get_boolean(p, at, value, &p->disk->sqpoll);
 }
 
+static int enter_drive_limits(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_limits(p, at, value, &p->disk->limits);
+}
+
 static int enter_drive(struct parse *p, const struct at *at, struct json_object *value)
 {
 	static const struct key_spec keys[] = {
@@ -508,7 +607,7 @@ static int enter_drive(struct parse *p, const struct at *at, struct json_object 
 		{ "cache_type", enter_cache_type },
 		{ "io_engine", enter_io_engine },
 		{ "partuuid", enter_partuuid },
-		{ "rate_limiter", not_limited },
+		{ "rate_limiter", enter_drive_limits },
 		{ "socket", not_supported },
 		{ "serial", enter_serial },
 		{ "direct", enter_direct },
@@ -622,14 +721,24 @@ static int enter_net_dns_list(struct parse *p, const struct at *at, struct json_
 	return enter_array(p, at, value, enter_net_dns);
 }
 
+static int enter_rx_limits(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_limits(p, at, value, &p->net->rx_limits);
+}
+
+static int enter_tx_limits(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_limits(p, at, value, &p->net->tx_limits);
+}
+
 static int enter_net(struct parse *p, const struct at *at, struct json_object *value)
 {
 	static const struct key_spec keys[] = {
 		{ "iface_id", enter_net_id },
 		{ "guest_mac", enter_net_mac },
 		{ "host_dev_name", enter_net_tap },
-		{ "rx_rate_limiter", not_limited },
-		{ "tx_rate_limiter", not_limited },
+		{ "rx_rate_limiter", enter_rx_limits },
+		{ "tx_rate_limiter", enter_tx_limits },
 		{ "mode", enter_net_mode },
 		{ "mtu", enter_net_mtu },
 		{ "queues", enter_net_queues },
@@ -839,6 +948,71 @@ static int enter_entropy(struct parse *p, const struct at *at, struct json_objec
 	return ENTER_OBJECT(p, at, value, keys);
 }
 
+/* How much that is of the memory, config_finish() sees. */
+static int enter_balloon_amount(struct parse *p, const struct at *at, struct json_object *value)
+{
+	int64_t mib = 0;
+	int ret = get_integer(p, at, value, &mib);
+
+	if (ret == 0 && (mib < 0 || mib > UINT32_MAX))
+		ret = refuse(p, at, "%lld is not a number of MiB", (long long)mib);
+	if (ret == 0)
+		p->cfg->balloon.amount_mib = (uint32_t)mib;
+	return ret;
+}
+
+static int enter_balloon_oom(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool deflate = true;
+	int ret = get_boolean(p, at, value, &deflate);
+
+	p->cfg->balloon.keep_on_oom = !deflate;
+	return ret;
+}
+
+static int enter_balloon_reporting(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool reporting = true;
+	int ret = get_boolean(p, at, value, &reporting);
+
+	p->cfg->balloon.no_reporting = !reporting;
+	return ret;
+}
+
+/* What the guest's memory is used for, GET /stats tells without the balloon. */
+static int enter_balloon_stats(struct parse *p, const struct at *at, struct json_object *value)
+{
+	int64_t seconds = 0;
+	int ret = get_integer(p, at, value, &seconds);
+
+	if (ret == 0 && seconds)
+		ret = refuse(p, at, "statistics of the balloon are not supported yet; make it 0");
+	return ret;
+}
+
+static int enter_balloon_hinting(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool hinting = false;
+	int ret = get_boolean(p, at, value, &hinting);
+
+	if (ret == 0 && hinting)
+		ret = refuse(p, at, "hints are not supported; make it false");
+	return ret;
+}
+
+static int enter_balloon(struct parse *p, const struct at *at, struct json_object *value)
+{
+	static const struct key_spec keys[] = {
+		{ "amount_mib", enter_balloon_amount },
+		{ "deflate_on_oom", enter_balloon_oom },
+		{ "stats_polling_interval_s", enter_balloon_stats },
+		{ "free_page_reporting", enter_balloon_reporting },
+		{ "free_page_hinting", enter_balloon_hinting },
+	};
+
+	return ENTER_OBJECT(p, at, value, keys);
+}
+
 static const struct key_spec top_keys[] = {
 	{ "boot-source", enter_boot_source },
 	{ "drives", enter_drives },
@@ -849,7 +1023,7 @@ static const struct key_spec top_keys[] = {
 	{ "metrics", not_done },
 	{ "mmds-config", not_done },
 	{ "vsock", not_supported },
-	{ "balloon", not_supported },
+	{ "balloon", enter_balloon },
 	{ "cpu-config", not_supported },
 	{ "pmem", not_supported },
 	{ "memory-hotplug", not_supported },

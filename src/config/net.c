@@ -241,13 +241,50 @@ static int parse_pairs(struct net_config *net, const char *where, const char *va
 	return ret < 0 ? ret : set_net_queues(net, where, n, err);
 }
 
+/* An option's limit is for each direction; a config file may tell them apart. */
+static int parse_bw(struct net_config *net, const char *where, const char *value, struct error *err)
+{
+	return set_limit_size(&net->tx_limits.bytes.refill, where, value, err);
+}
+
+static int parse_bw_burst(struct net_config *net, const char *where, const char *value,
+			  struct error *err)
+{
+	return set_limit_size(&net->tx_limits.bytes.size, where, value, err);
+}
+
+static int parse_pps(struct net_config *net, const char *where, const char *value,
+		     struct error *err)
+{
+	return set_limit_count(&net->tx_limits.ops.refill, where, value, err);
+}
+
+static int parse_pps_burst(struct net_config *net, const char *where, const char *value,
+			   struct error *err)
+{
+	return set_limit_count(&net->tx_limits.ops.size, where, value, err);
+}
+
+static int finish_limits(struct net_config *net, struct error *err)
+{
+	int ret = limit_finish(&net->tx_limits.bytes, "--net", "bw", err);
+
+	if (ret == 0)
+		ret = limit_finish(&net->tx_limits.ops, "--net", "pps", err);
+	net->rx_limits = net->tx_limits;
+	return ret;
+}
+
 static const struct {
 	const char *name;
 	int (*enter)(struct net_config *net, const char *where, const char *value,
 		     struct error *err);
 } net_options[] = {
-	{ "mac", set_net_mac }, { "mtu", parse_mtu },      { "queues", parse_pairs },
-	{ "ip", add_net_ip },   { "gw", add_net_gateway }, { "dns", add_net_dns },
+	{ "mac", set_net_mac },    { "mtu", parse_mtu },
+	{ "queues", parse_pairs }, { "ip", add_net_ip },
+	{ "gw", add_net_gateway }, { "dns", add_net_dns },
+	{ "bw", parse_bw },        { "bw-burst", parse_bw_burst },
+	{ "pps", parse_pps },      { "pps-burst", parse_pps_burst },
 };
 
 /* Enter "NAME=VALUE" into @net. */
@@ -276,7 +313,8 @@ static int parse_option(struct net_config *net, char *option, struct error *err)
 				 word_show(option).text, word_show_match(&match).text);
 	return error_set(err, EINVAL,
 			 "--net: unknown option \"%s\", a network's options are mac=M, mtu=N, "
-			 "queues=N, ip=ADDR/PREFIX, gw=ADDR and dns=ADDR",
+			 "queues=N, ip=ADDR/PREFIX, gw=ADDR, dns=ADDR, bw=SIZE, bw-burst=SIZE, "
+			 "pps=N and pps-burst=N",
 			 word_show(option).text);
 }
 
@@ -308,6 +346,8 @@ int parse_net(const char *s, struct net_config *net, struct error *err)
 
 	while (ret == 0 && (option = next_piece(&rest)))
 		ret = parse_option(&parsed, option, err);
+	if (ret == 0)
+		ret = finish_limits(&parsed, err);
 	if (ret == 0)
 		ret = check_net(&parsed, "--net", err);
 	if (ret == 0)

@@ -179,6 +179,19 @@ int set_mem_mib(struct boot_config *cfg, const char *where, int64_t mib, struct 
 	return set_mem_bytes(cfg, where, bytes, err);
 }
 
+int set_balloon(uint32_t *amount_mib, const char *where, int64_t mib, uint64_t mem_bytes,
+		struct error *err)
+{
+	if (mib < 0 || (uint64_t)mib >= mem_bytes / MIB)
+		return error_set(err, EINVAL,
+				 "%s: %lld is out of range, of %llu MiB of memory 0 to %llu can be "
+				 "given up",
+				 where, (long long)mib, (unsigned long long)(mem_bytes / MIB),
+				 (unsigned long long)(mem_bytes / MIB - 1));
+	*amount_mib = (uint32_t)mib;
+	return 0;
+}
+
 int set_workdir(struct boot_config *cfg, const char *where, const char *dir, struct error *err)
 {
 	if (dir[0] != '/')

@@ -22,6 +22,10 @@ int set_timeout(struct boot_config *cfg, const char *where, const char *time, st
 /* A host path in *@field: anything but an empty string. */
 int set_path(char **field, const char *where, const char *path, struct error *err);
 
+/* What the balloon is to take of the guest's memory, which has @mem_bytes; it must leave some. */
+int set_balloon(uint32_t *amount_mib, const char *where, int64_t mib, uint64_t mem_bytes,
+		struct error *err);
+
 /* Words for the kernel's command line in *@field: no control characters. */
 int set_kernel_words(char **field, const char *where, const char *words, struct error *err);
 
@@ -60,6 +64,15 @@ int set_net_queues(struct net_config *net, const char *where, int64_t queues, st
 int add_net_ip(struct net_config *net, const char *where, const char *ip, struct error *err);
 int add_net_gateway(struct net_config *net, const char *where, const char *ip, struct error *err);
 int add_net_dns(struct net_config *net, const char *where, const char *ip, struct error *err);
+
+/*
+ * The parts of a limit as options give them: so many bytes or operations a second, and how many may
+ * come at once after a pause. limit_finish() puts them together: without a burst it is what comes
+ * in a tenth of a second. @name is the option of the rate ("iops").
+ */
+int set_limit_size(uint64_t *tokens, const char *where, const char *size, struct error *err);
+int set_limit_count(uint64_t *tokens, const char *where, const char *count, struct error *err);
+int limit_finish(struct bucket_spec *limit, const char *where, const char *name, struct error *err);
 
 /* Check what belongs together in @net, once it is complete. */
 int check_net(const struct net_config *net, const char *where, struct error *err);

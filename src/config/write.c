@@ -107,6 +107,43 @@ static struct json_object *machine_config(struct writer *w, const struct boot_co
 	return o;
 }
 
+static void add_bucket(struct writer *w, struct json_object *limits, const char *key,
+		       const struct bucket_spec *bucket)
+{
+	struct json_object *o;
+
+	if (!bucket_limits(bucket))
+		return;
+	o = json_object_new_object();
+	add_number(w, o, "size", bucket->size);
+	add_number(w, o, "one_time_burst", bucket->one_time_burst);
+	add_number(w, o, "refill_time", bucket->refill_ms);
+	add_number(w, o, "refill", bucket->refill == bucket->size ? 0 : bucket->refill);
+	add(w, limits, key, o);
+}
+
+static void add_limits(struct writer *w, struct json_object *object, const char *key,
+		       const struct limits *limits)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_bucket(w, o, "bandwidth", &limits->bytes);
+	add_bucket(w, o, "ops", &limits->ops);
+	add_part(w, object, key, o);
+}
+
+static struct json_object *balloon(struct writer *w, const struct balloon_config *cfg)
+{
+	struct json_object *o = json_object_new_object();
+
+	add_number(w, o, "amount_mib", cfg->amount_mib);
+	if (cfg->keep_on_oom)
+		add(w, o, "deflate_on_oom", json_object_new_boolean(false));
+	if (cfg->no_reporting)
+		add(w, o, "free_page_reporting", json_object_new_boolean(false));
+	return o;
+}
+
 static struct json_object *drive(struct writer *w, const struct disk_config *disk)
 {
 	static const char *const direct[] = {
@@ -124,6 +161,7 @@ static struct json_object *drive(struct writer *w, const struct disk_config *dis
 	add_number(w, o, "queues", disk->queues);
 	add_true(w, o, "fixed_buffers", disk->fixed_buffers);
 	add_true(w, o, "sqpoll", disk->sqpoll);
+	add_limits(w, o, "rate_limiter", &disk->limits);
 	return o;
 }
 
@@ -155,6 +193,8 @@ static struct json_object *interface(struct writer *w, const struct net_config *
 	add_string(w, o, "guest_mac", net->has_mac ? mac : NULL);
 	add_number(w, o, "mtu", net->mtu);
 	add_number(w, o, "queues", net->queues);
+	add_limits(w, o, "rx_rate_limiter", &net->rx_limits);
+	add_limits(w, o, "tx_rate_limiter", &net->tx_limits);
 	add_addresses(w, o, "ip", net->ips, net->nips, ip_show_prefix);
 	add_addresses(w, o, "gw", net->gateways, net->ngateways, ip_show);
 	add_addresses(w, o, "dns", net->dns, net->ndns, ip_show);
@@ -240,6 +280,7 @@ char *config_to_json(const struct boot_config *cfg)
 	add_string(&w, root, "name", cfg->name);
 	add_part(&w, root, "boot-source", boot_source(&w, cfg));
 	add_part(&w, root, "machine-config", machine_config(&w, cfg));
+	add_part(&w, root, "balloon", balloon(&w, &cfg->balloon));
 	add_string(&w, root, "rootfs", cfg->rootfs);
 	add_lists(&w, root, cfg);
 	add_string(&w, root, "append", cfg->append);

@@ -10,6 +10,9 @@
  * Queues may be served by different threads. All that a request needs is kept by queue, and the
  * rest does not change while the device runs.
  *
+ * A disk that has a limit asks its queue's gate before it takes a request: what waits for the limit
+ * waits in the guest's ring, and nothing of it is ours.
+ *
  * Every chain of legal shape gets an answer, be it an error. Only a chain in which no status byte
  * can be placed is a fault.
  */
@@ -50,6 +53,7 @@ struct blk_queue {
 	struct virtq *virtq;
 	unsigned int index;
 	struct disk_queue *disk;
+	struct limiter_gate gate;
 	struct blk_request *slots[SLOTS]; /* allocated on first use, reused last-in first-out */
 	uint16_t free_slots[SLOTS];
 	unsigned int nfree;
@@ -60,6 +64,7 @@ struct blk_queue {
 struct blk {
 	struct virtio_device dev; /* first */
 	struct disk *disk;
+	struct limiter *limiter;         /* NULL: none */
 	struct virtio_blk_config config; /* little endian, constant */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct blk_queue queues[];
@@ -119,9 +124,19 @@ static void request_done(struct disk_io *io, int result)
 		request_answer(r, result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
 }
 
+/* Zeroes may have to be written where the file system, or the disk below, knows no other way. */
+static bool moves_bytes(enum disk_op op)
+{
+	return op == DISK_READ || op == DISK_WRITE || op == DISK_WRITE_ZEROES;
+}
+
 static void request_submit(struct blk_request *r)
 {
 	struct blk *b = r->queue->blk;
+	struct limiter_gate *gate = &r->queue->gate;
+
+	if (gate->limiter)
+		limiter_charge(gate, 1, moves_bytes(r->io.op) ? r->io.len : 0);
 
 	/* 5.2.6.2: a driver that cannot flush is owed write-through. */
 	r->io.durable = !has_feature(b, VIRTIO_BLK_F_FLUSH);
@@ -275,11 +290,15 @@ static bool request_start(struct blk_request *r)
 	return true;
 }
 
-/* Take one request off @q. Returns what virtq_pop() says, or -ENOMEM. */
+/* Take one request off @q. Returns what virtq_pop() says, -EAGAIN: not yet, or -ENOMEM. */
 static int take_request(struct blk_queue *q)
 {
-	struct blk_request *r = request_get(q);
+	struct blk_request *r;
 	int ret;
+
+	if (q->gate.limiter && virtq_has_more(q->virtq) && !limiter_open(&q->gate))
+		return -EAGAIN;
+	r = request_get(q);
 
 	if (!r)
 		return -ENOMEM;
@@ -307,9 +326,15 @@ static void blk_kick(struct virtio_device *dev, unsigned int queue)
 		virtio_fault(dev, "queue %u holds a malformed request", queue);
 	else if (ret == VIRTQ_EMPTY)
 		virtio_emptied(dev, queue);
-	else
+	else if (ret != -EAGAIN)
 		/* Out of budget, or of memory: the rest has its turn after the others. */
 		virtio_kick_again(dev, queue);
+}
+
+/* The limit lets more through, if there is more. */
+static void blk_wake(void *ctx, unsigned int queue)
+{
+	virtio_device_kick(ctx, queue);
 }
 
 static void blk_start(struct virtio_device *dev)
@@ -343,6 +368,7 @@ static void blk_free(struct virtio_device *dev)
 		for (unsigned int k = 0; k < SLOTS; k++)
 			free(b->queues[i].slots[k]);
 	b->disk->ops->free(b->disk);
+	limiter_free(b->limiter);
 	free(b);
 }
 
@@ -398,13 +424,16 @@ static void fill_config(struct blk *b, unsigned int nqueues)
 static int init_queue(struct blk *b, unsigned int index)
 {
 	struct blk_queue *q = &b->queues[index];
+	struct loop *loop = b->dev.queue_loops[index];
+	int ret;
 
 	q->blk = b;
 	q->virtq = &b->dev.queues[index];
 	q->index = index;
 	for (unsigned int i = SLOTS; i-- > 0;)
 		q->free_slots[q->nfree++] = (uint16_t)i;
-	return b->disk->ops->attach(b->disk, b->dev.queue_loops[index], SLOTS, &q->disk);
+	ret = limiter_gate_init(&q->gate, b->limiter, loop, blk_wake, b, index);
+	return ret ? ret : b->disk->ops->attach(b->disk, loop, SLOTS, &q->disk);
 }
 
 int blk_new(struct loop *loop, const struct guest_mem *mem, const struct blk_spec *spec,
@@ -416,6 +445,7 @@ int blk_new(struct loop *loop, const struct guest_mem *mem, const struct blk_spe
 	if (!b)
 		return -ENOMEM;
 	b->disk = spec->disk;
+	b->limiter = spec->limiter;
 	memcpy(b->serial, spec->serial, strnlen(spec->serial, sizeof(b->serial)));
 	b->dev = (struct virtio_device){
 		.ops = &blk_ops,

@@ -16,6 +16,11 @@
  * when the driver is slow, and a receive without any buffer is not begun: frames then wait in the
  * port's own queue. Kicks are asked for only in these two cases.
  *
+ * Each direction may have a limit, which its queues ask before they take or receive anything:
+ * frames wait in the driver's ring then, or in the port's own queue. A frame is charged when it is
+ * sent, or has come, and those for which receives are under way by then still come. A segment that
+ * is left to others to cut counts as as many packets as it becomes.
+ *
  * What a guest can make us hold: NETPORT_SENDS_MAX slots and the buffers of one ring, per pair.
  */
 #include "device/net.h"
@@ -56,6 +61,7 @@ struct tx {
 	struct tx_frame *slots[NETPORT_SENDS_MAX]; /* allocated on first use */
 	uint8_t free_slots[NETPORT_SENDS_MAX];
 	unsigned int nfree;
+	struct limiter_gate gate;
 };
 
 /* A chain of the receive queue. */
@@ -87,6 +93,7 @@ struct rx {
 
 	struct rx_receive receives[NETPORT_RECEIVES_MAX];
 	unsigned int in_flight;
+	struct limiter_gate gate;
 	uint8_t *spill;             /* FRAME_LIMIT bytes */
 	size_t settled, spilled;    /* a frame's rest there: bytes that found buffers, of all */
 	struct rx_receive *spiller; /* whose they are, or NULL */
@@ -116,6 +123,7 @@ struct net {
 	struct filter filter;
 	struct loop_call *stopping;
 	struct ratelimit drops;
+	struct limiter *rx_limiter, *tx_limiter; /* NULL: none */
 	struct tx tx[NETPORT_PAIRS_MAX];
 	struct rx *rx[NETPORT_PAIRS_MAX];
 };
@@ -236,6 +244,39 @@ static void net_stop(struct virtio_device *dev, struct loop_call *done)
 	finish_stop(n);
 }
 
+/* ---- limits ---- */
+
+static bool may_pass(struct limiter_gate *gate)
+{
+	return !gate->limiter || limiter_open(gate);
+}
+
+/* A frame of @len bytes behind the header @hdr. */
+static void charge(struct limiter_gate *gate, const struct virtio_net_hdr_v1 *hdr, size_t len)
+{
+	size_t part = le16toh(hdr->gso_size);
+	bool whole = hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE || !part;
+
+	if (gate->limiter)
+		limiter_charge(gate, whole ? 1 : (len + part - 1) / part, len);
+}
+
+static void tx_wake(void *ctx, unsigned int pair)
+{
+	struct net *n = ctx;
+
+	if (!n->stopping && is_live(n) && n->dev.queues[tx_queue(pair)].ready)
+		tx_run(n, pair);
+}
+
+static void rx_wake(void *ctx, unsigned int pair)
+{
+	struct net *n = ctx;
+
+	if (!n->stopping && is_live(n))
+		rx_run(n, pair);
+}
+
 /* ---- transmit ---- */
 
 /* NULL: none is free, or there is no memory for one. */
@@ -339,18 +380,25 @@ static bool tx_send(struct tx_frame *f)
 	f->io.niov = (unsigned int)niov + 1;
 	f->io.done = tx_done;
 	n->sends++;
+	charge(&n->tx[f->pair].gate, &f->hdr, len);
 	n->port->ops->send(n->port, f->pair, &f->io);
 	return true;
 }
 
-/* Take one frame off the transmit queue. Returns what virtq_pop() says, or -EAGAIN: no slot. */
+/*
+ * Take one frame off the transmit queue. Returns what virtq_pop() says, -ENOBUFS: no slot, or
+ * -EAGAIN: not yet.
+ */
 static int tx_take(struct net *n, unsigned int pair)
 {
 	struct virtq *q = &n->dev.queues[tx_queue(pair)];
-	struct tx_frame *f = tx_get(n, pair);
+	struct tx_frame *f;
 
-	if (!f)
+	if (virtq_has_more(q) && !may_pass(&n->tx[pair].gate))
 		return -EAGAIN;
+	f = tx_get(n, pair);
+	if (!f)
+		return -ENOBUFS;
 	int ret = virtq_pop(q, &f->chain);
 
 	if (ret == VIRTQ_OK && f->chain.out_len < NETPORT_HEADER)
@@ -380,8 +428,9 @@ static void tx_run(struct net *n, unsigned int pair)
 		virtio_fault(&n->dev, "transmit queue %u holds a malformed chain", pair);
 		return;
 	}
-	/* While something is being sent, its end brings us back. */
-	if (n->tx[pair].nfree < NETPORT_SENDS_MAX)
+	/* While something is being sent, its end brings us back; what is not let through, the gate.
+	 */
+	if (ret == -EAGAIN || n->tx[pair].nfree < NETPORT_SENDS_MAX)
 		return;
 	if (ret == VIRTQ_EMPTY)
 		virtio_emptied(&n->dev, tx_queue(pair));
@@ -553,6 +602,7 @@ static void rx_frame(struct net *n, struct rx_receive *r, int result)
 		rx_give_back(rx, r, 0);
 		return;
 	}
+	charge(&rx->gate, &r->hdr, len - NETPORT_HEADER);
 	if (len <= r->len) {
 		rx_deliver(n, r, len);
 	} else if (has_feature(n, VIRTIO_NET_F_MRG_RXBUF)) {
@@ -655,6 +705,8 @@ static void rx_run(struct net *n, unsigned int pair)
 	if (pair >= n->pairs || rx->in_flight || n->lost || !q->ready)
 		return;
 	virtq_suppress_kicks(q);
+	if (!may_pass(&rx->gate))
+		return;
 	do {
 		if (rx->spiller)
 			ret = rx_settle(n, pair);
@@ -899,6 +951,8 @@ static void net_free(struct virtio_device *dev)
 	struct net *n = (struct net *)dev;
 
 	n->port->ops->free(n->port);
+	limiter_free(n->rx_limiter);
+	limiter_free(n->tx_limiter);
 	net_release(n);
 }
 
@@ -913,6 +967,7 @@ static const struct virtio_ops net_ops = {
 static int init_pair(struct net *n, unsigned int pair)
 {
 	struct rx *rx = calloc(1, sizeof(*rx));
+	int ret;
 
 	n->rx[pair] = rx;
 	if (!rx)
@@ -931,7 +986,10 @@ static int init_pair(struct net *n, unsigned int pair)
 	}
 	for (unsigned int i = NETPORT_SENDS_MAX; i-- > 0;)
 		n->tx[pair].free_slots[n->tx[pair].nfree++] = (uint8_t)i;
-	return 0;
+	ret = limiter_gate_init(&rx->gate, n->rx_limiter, n->dev.loop, rx_wake, n, pair);
+	return ret ? ret
+		   : limiter_gate_init(&n->tx[pair].gate, n->tx_limiter, n->dev.loop, tx_wake, n,
+				       pair);
 }
 
 static uint64_t features_of(const struct net_spec *spec)
@@ -967,6 +1025,8 @@ int net_new(struct loop *loop, const struct guest_mem *mem, const struct net_spe
 	if (!n)
 		return -ENOMEM;
 	n->port = spec->port;
+	n->rx_limiter = spec->rx_limiter;
+	n->tx_limiter = spec->tx_limiter;
 	n->pairs = 1;
 	memcpy(n->mac, spec->mac, ETH_ALEN);
 	memcpy(n->config.mac, spec->mac, ETH_ALEN);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #define HUGE_PAGE (2ull << 20)
+#define HOST_PAGE (uintptr_t)4096 /* of x86-64 */
 
 /*
  * Both regions begin at a multiple of 2 MiB in guest and host alike, so that nested page tables can
@@ -65,6 +66,17 @@ void *guest_mem_ptr(const struct guest_mem *mem, gpa_t addr, uint64_t len)
 			return r->host + off;
 	}
 	return NULL;
+}
+
+int guest_mem_discard(void *host, uint64_t len)
+{
+	uintptr_t at = (uintptr_t)host;
+	uintptr_t first = (at + HOST_PAGE - 1) & ~(HOST_PAGE - 1);
+	uintptr_t end = (at + len) & ~(HOST_PAGE - 1);
+
+	if (first >= end)
+		return 0;
+	return madvise((void *)first, end - first, MADV_DONTNEED) ? -errno : 0;
 }
 
 int guest_mem_read(const struct guest_mem *mem, gpa_t addr, void *dst, size_t len)

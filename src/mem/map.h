@@ -42,6 +42,12 @@ void guest_mem_deinit(struct guest_mem *mem);
  */
 void *guest_mem_ptr(const struct guest_mem *mem, gpa_t addr, uint64_t len);
 
+/*
+ * Give the whole pages among the @len bytes at @host, which are guest RAM, back to the host. They
+ * read as zeroes then, and take memory again when they are touched. Returns 0 or negative errno.
+ */
+int guest_mem_discard(void *host, uint64_t len);
+
 /* Copy @len bytes from or to the guest. Returns 0, or -EFAULT with nothing copied. */
 int guest_mem_read(const struct guest_mem *mem, gpa_t addr, void *dst, size_t len);
 int guest_mem_write(const struct guest_mem *mem, gpa_t addr, const void *src, size_t len);

@@ -278,6 +278,34 @@ static void put_actions(struct control *c, const struct http_request *req)
 	json_object_put(body);
 }
 
+static void get_balloon(struct control *c, const struct http_request *req)
+{
+	struct json_object *o = c->ops->balloon(c->ctx);
+
+	if (o)
+		http_reply(c->http, req->id, 200, o);
+	else
+		http_fault(c->http, req->id, 400, "the VM has no balloon");
+}
+
+static void patch_balloon(struct control *c, const struct http_request *req)
+{
+	struct json_object *body = body_object(c, req);
+	struct json_object *amount;
+	struct error err;
+
+	if (!body)
+		return;
+	if (!json_object_object_get_ex(body, "amount_mib", &amount) ||
+	    !json_object_is_type(amount, json_type_int))
+		http_fault(c->http, req->id, 400, "amount_mib must be a number of MiB");
+	else if (c->ops->set_balloon(c->ctx, json_object_get_int64(amount), &err))
+		http_fault(c->http, req->id, 400, "%s", err.text);
+	else
+		http_reply(c->http, req->id, 204, NULL);
+	json_object_put(body);
+}
+
 static void post_stop(struct control *c, const struct http_request *req)
 {
 	struct json_object *body = body_object(c, req);
@@ -438,14 +466,15 @@ static const struct resource {
 	const char *method, *path;
 	void (*handle)(struct control *c, const struct http_request *req);
 } resources[] = {
-	{ "GET", "/", get_instance },        { "GET", "/version", get_version },
-	{ "GET", "/vm/config", get_config }, { "PATCH", "/vm", patch_vm },
-	{ "PUT", "/actions", put_actions },  { "GET", "/state", get_state },
-	{ "GET", "/stats", get_stats },      { "GET", "/health", get_health },
-	{ "GET", "/logs", get_logs },        { "GET", "/wait", get_wait },
-	{ "POST", "/stop", post_stop },      { "POST", "/kill", post_kill },
-	{ "POST", "/exec", post_exec },      { "GET", "/agent", get_agent },
-	{ "GET", "/attach", get_attach },
+	{ "GET", "/", get_instance },           { "GET", "/version", get_version },
+	{ "GET", "/vm/config", get_config },    { "PATCH", "/vm", patch_vm },
+	{ "PUT", "/actions", put_actions },     { "GET", "/state", get_state },
+	{ "GET", "/stats", get_stats },         { "GET", "/health", get_health },
+	{ "GET", "/logs", get_logs },           { "GET", "/wait", get_wait },
+	{ "POST", "/stop", post_stop },         { "POST", "/kill", post_kill },
+	{ "POST", "/exec", post_exec },         { "GET", "/agent", get_agent },
+	{ "GET", "/attach", get_attach },       { "GET", "/balloon", get_balloon },
+	{ "PATCH", "/balloon", patch_balloon },
 };
 
 static void handle_request(void *ctx, const struct http_request *req)
@@ -558,6 +587,11 @@ void control_stats(struct control *c, uint64_t id, const struct vm_stats *stats)
 	if (w->have_health) {
 		add_number(memory, "guest_total_bytes", w->health.memory_total);
 		add_number(memory, "guest_free_bytes", w->health.memory_free);
+	}
+	if (stats->have_balloon) {
+		add_number(memory, "balloon_target_bytes", stats->balloon_target);
+		add_number(memory, "balloon_bytes", stats->balloon_actual);
+		add_number(memory, "reported_bytes", stats->balloon_reported);
 	}
 	c->ops->usage(c->ctx, o);
 	disk = add_object(o, "disk");

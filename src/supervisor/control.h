@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "supervisor/logfile.h"
 #include "vm/channel.h"
 
@@ -28,6 +29,10 @@ struct control_ops {
 	int (*dial)(void *ctx, int fd);
 	/* Attach @fd, which is taken, to the workload. 0, -ENOTSUP in the foreground, -ENOSPC. */
 	int (*attach)(void *ctx, int fd);
+	/* Have the guest give up @mib of its memory. 0, or -EINVAL with a sentence. */
+	int (*set_balloon)(void *ctx, int64_t mib, struct error *err);
+	/* What the balloon is set to; the caller's. NULL: there is none. */
+	struct json_object *(*balloon)(void *ctx);
 	/* state.json, and the machine's configuration; the caller's. */
 	struct json_object *(*state)(void *ctx);
 	struct json_object *(*config)(void *ctx);

@@ -155,6 +155,8 @@ static void enter_card(struct vm_spec *spec, const struct card *card)
 
 	spec->nets[i].port = card->port;
 	spec->nets[i].mtu = card->guest.mtu;
+	spec->nets[i].rx_limits = card->cfg->rx_limits;
+	spec->nets[i].tx_limits = card->cfg->tx_limits;
 	memcpy(spec->nets[i].mac, card->guest.mac, sizeof(spec->nets[i].mac));
 	w->nets[i] = card->guest;
 	if (card->guest.mtu == MTU_DEFAULT)

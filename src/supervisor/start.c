@@ -98,6 +98,7 @@ static int add_disk(struct launch *l, const struct disk_config *disk, struct err
 	l->spec.disks[i].own_loops = disk->queues > 1;
 	l->spec.disks[i].sqpoll = disk->sqpoll;
 	l->spec.disks[i].fixed_buffers = disk->fixed_buffers;
+	l->spec.disks[i].limits = disk->limits;
 	l->spec.ndisks++;
 	return 0;
 }
@@ -367,6 +368,11 @@ int launch_start(struct launch *l, const struct boot_config *cfg, const struct l
 	nets_init(&l->nets);
 	l->spec.cpus = cfg->cpus;
 	l->spec.mem_bytes = cfg->mem_bytes;
+	l->spec.balloon = (struct balloon_spec){
+		.target_mib = cfg->balloon.amount_mib,
+		.deflate_on_oom = !cfg->balloon.keep_on_oom,
+		.reporting = !cfg->balloon.no_reporting,
+	};
 	if ((ret = open_kvm(l, err)) || (ret = open_kernel(l, cfg, err)) ||
 	    (ret = open_initrd(l, cfg, err)) || (ret = add_disks(l, cfg, err)) ||
 	    (ret = build_cmdline(l, cfg, err)) ||

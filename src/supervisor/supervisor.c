@@ -27,6 +27,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/text.h"
+#include "config/set.h"
 #include "control/state.h"
 #include "supervisor/agent.h"
 #include "supervisor/control.h"
@@ -79,6 +80,7 @@ struct supervisor {
 	int dir_fd; /* -1: there is no such directory */
 	struct record record;
 	struct control *control; /* NULL without a directory, like the next */
+	uint32_t balloon_mib;    /* that the guest is to give up */
 	struct doors *doors;
 	struct output *output; /* in the background */
 	struct logfile output_log, console_log;
@@ -465,6 +467,39 @@ static void ask_pause(void *ctx, bool pause)
 	channel_send(s->launch.channel, &msg, -1);
 }
 
+static int ask_balloon(void *ctx, int64_t mib, struct error *err)
+{
+	struct supervisor *s = ctx;
+	struct message msg = { .type = MESSAGE_BALLOON };
+	int ret;
+
+	if (!vm_has_balloon(&s->launch.spec))
+		return error_set(err, EINVAL, "the VM has no balloon");
+	ret = set_balloon(&s->balloon_mib, "amount_mib", mib, s->cfg->mem_bytes, err);
+	if (ret)
+		return ret;
+	msg.value = s->balloon_mib;
+	channel_send(s->launch.channel, &msg, -1);
+	return 0;
+}
+
+static struct json_object *ask_balloon_config(void *ctx)
+{
+	const struct supervisor *s = ctx;
+	const struct balloon_config *cfg = &s->cfg->balloon;
+	struct json_object *o;
+
+	if (!vm_has_balloon(&s->launch.spec))
+		return NULL;
+	o = json_object_new_object();
+	json_object_object_add(o, "amount_mib", json_object_new_int64(s->balloon_mib));
+	json_object_object_add(o, "deflate_on_oom", json_object_new_boolean(!cfg->keep_on_oom));
+	json_object_object_add(o, "stats_polling_interval_s", json_object_new_int(0));
+	json_object_object_add(o, "free_page_reporting",
+			       json_object_new_boolean(!cfg->no_reporting));
+	return o;
+}
+
 static void ask_stats(void *ctx, uint64_t id)
 {
 	struct supervisor *s = ctx;
@@ -538,6 +573,8 @@ static const struct control_ops control_ops = {
 	.stop = ask_stop,
 	.kill = ask_kill,
 	.pause = ask_pause,
+	.set_balloon = ask_balloon,
+	.balloon = ask_balloon_config,
 	.get_stats = ask_stats,
 	.dial = ask_dial,
 	.attach = ask_attach,
@@ -958,6 +995,7 @@ int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 {
 	struct supervisor s = {
 		.cfg = cfg,
+		.balloon_mib = cfg->balloon.amount_mib,
 		.report = { .name = cfg->name, .begin_ns = begin_ns, .error = "" },
 		.stream_in = -1,
 		.stream_out = -1,

@@ -28,6 +28,7 @@ enum message_type {
 	MESSAGE_PAUSE = 68,     /* let no vCPU run */
 	MESSAGE_RESUME = 69,    /* let them run again */
 	MESSAGE_GET_STATS = 70, /* @id: for the answer */
+	MESSAGE_BALLOON = 71,   /* the guest is to give up @value MiB of its memory */
 };
 
 /* Why a VM ended. */
@@ -41,15 +42,19 @@ enum vm_end {
 
 /* What a VM took over its life, all vCPUs together. */
 struct vm_stats {
-	uint64_t exits;        /* from guest to host kernel, as KVM counts them; 0: unknown */
-	uint64_t user_exits;   /* of those, to the monitor */
-	uint64_t pio_exits;    /* of those, for a port */
-	uint64_t mmio_exits;   /* of those, for a memory-mapped register */
-	uint64_t halts;        /* of the exits, because a vCPU had nothing to do */
-	uint64_t irqs;         /* interrupts that the vCPUs were given */
-	uint64_t disk_read;    /* bytes that the host's devices were asked for */
-	uint64_t disk_written; /* likewise; the page cache may have yet to write them */
-	uint64_t setup_cpu_ns; /* the monitor's CPU time until the guest was first entered */
+	uint64_t exits;            /* from guest to host kernel, as KVM counts them; 0: unknown */
+	uint64_t user_exits;       /* of those, to the monitor */
+	uint64_t pio_exits;        /* of those, for a port */
+	uint64_t mmio_exits;       /* of those, for a memory-mapped register */
+	uint64_t halts;            /* of the exits, because a vCPU had nothing to do */
+	uint64_t irqs;             /* interrupts that the vCPUs were given */
+	uint64_t disk_read;        /* bytes that the host's devices were asked for */
+	uint64_t disk_written;     /* likewise; the page cache may have yet to write them */
+	uint64_t setup_cpu_ns;     /* the monitor's CPU time until the guest was first entered */
+	bool have_balloon;         /* or the next three mean nothing */
+	uint64_t balloon_target;   /* bytes that the guest is to give up, */
+	uint64_t balloon_actual;   /* and that it says it has */
+	uint64_t balloon_reported; /* bytes that it gave back as free, all that ever were */
 };
 
 struct message {

@@ -24,6 +24,7 @@
 
 #include "base/cleanup.h"
 #include "base/trim.h"
+#include "device/balloon.h"
 #include "device/blk.h"
 #include "device/cmos.h"
 #include "device/i8042.h"
@@ -85,8 +86,9 @@ struct vm {
 	struct slot slots[MACHINE_DEVICES_MAX];
 	unsigned int nslots;
 	struct virtio_device *nets[CONFIG_NETS_MAX];
-	struct virtio_device *vsock; /* NULL: none */
-	struct worker *workers;      /* NULL: none */
+	struct virtio_device *vsock;   /* NULL: none */
+	struct virtio_device *balloon; /* NULL: none */
+	struct worker *workers;        /* NULL: none */
 	unsigned int nworkers;
 	struct worker *poller; /* the one whose kernel thread polls for all that want it */
 	uint64_t setup_cpu_ns;
@@ -285,6 +287,16 @@ static void read_stats(struct vm *vm, struct vm_stats *stats)
 		stats->pio_exits += atomic_load(&v->pio_exits);
 		stats->mmio_exits += atomic_load(&v->mmio_exits);
 	}
+	if (!vm->balloon)
+		return;
+
+	struct balloon_stats balloon;
+
+	balloon_read_stats(vm->balloon, &balloon);
+	stats->have_balloon = true;
+	stats->balloon_target = balloon.target_bytes;
+	stats->balloon_actual = balloon.actual_bytes;
+	stats->balloon_reported = balloon.reported_bytes;
 }
 
 static void send_stats(struct vm *vm, uint64_t id)
@@ -332,6 +344,10 @@ static void handle_message(struct vm *vm, const struct message *msg, int *fd)
 		if (vm->paused)
 			vcpus_resume(vm->vcpus, vm->nvcpus);
 		vm->paused = false;
+		break;
+	case MESSAGE_BALLOON:
+		if (vm->balloon && msg->value <= UINT32_MAX)
+			balloon_set_target(vm->balloon, (uint32_t)msg->value);
 		break;
 	case MESSAGE_GET_STATS:
 		send_stats(vm, msg->id);
@@ -655,9 +671,13 @@ static int add_disks(struct vm *vm)
 			ret = fix_buffers(vm, loops, blk.nqueues);
 		if (ret)
 			return ret;
-		ret = blk_new(vm->loop, &vm->mem, &blk, &dev);
-		if (ret)
+		ret = limiter_new(&vm->spec->disks[i].limits, NULL, &blk.limiter);
+		if (!ret)
+			ret = blk_new(vm->loop, &vm->mem, &blk, &dev);
+		if (ret) {
+			limiter_free(blk.limiter);
 			return host_error(vm, ret, "a disk cannot be set up");
+		}
 		ret = add_virtio(vm, dev);
 		if (ret)
 			return ret;
@@ -677,9 +697,16 @@ static int add_nets(struct vm *vm)
 		};
 
 		memcpy(net.mac, vm->spec->nets[i].mac, sizeof(net.mac));
-		int ret = net_new(vm->loop, &vm->mem, &net, &vm->nets[i]);
-		if (ret)
+		int ret = limiter_new(&vm->spec->nets[i].rx_limits, NULL, &net.rx_limiter);
+		if (!ret)
+			ret = limiter_new(&vm->spec->nets[i].tx_limits, NULL, &net.tx_limiter);
+		if (!ret)
+			ret = net_new(vm->loop, &vm->mem, &net, &vm->nets[i]);
+		if (ret) {
+			limiter_free(net.rx_limiter);
+			limiter_free(net.tx_limiter);
 			return host_error(vm, ret, "a network card cannot be set up");
+		}
 		ret = add_virtio(vm, vm->nets[i]);
 		if (ret)
 			return ret;
@@ -687,6 +714,34 @@ static int add_nets(struct vm *vm)
 	return 0;
 }
 
+bool vm_has_balloon(const struct vm_spec *spec)
+{
+	/* Besides disks and network cards: the entropy device, and the agent's channel. */
+	unsigned int others = 1 + (spec->workload.argv != NULL);
+
+	for (unsigned int i = 0; i < spec->ndisks; i++)
+		if (spec->disks[i].fixed_buffers)
+			return false;
+	return spec->ndisks + spec->nnets + others < sizeof(free_pins);
+}
+
+static int add_balloon(struct vm *vm)
+{
+	struct virtio_device *dev;
+	int ret;
+
+	if (!vm_has_balloon(vm->spec))
+		return 0;
+	ret = balloon_new(vm->loop, &vm->mem, &vm->spec->balloon, &dev);
+	if (ret)
+		return host_error(vm, ret, "the memory balloon cannot be set up");
+	ret = add_virtio(vm, dev);
+	if (!ret)
+		vm->balloon = dev;
+	return ret;
+}
+
+/* Kernels find them in this order. */
 static int add_virtio_devices(struct vm *vm)
 {
 	struct virtio_device *dev;
@@ -701,15 +756,18 @@ static int add_virtio_devices(struct vm *vm)
 	if (ret)
 		return host_error(vm, ret, "the entropy device cannot be set up");
 	ret = add_virtio(vm, dev);
-	if (ret || !vm->spec->workload.argv)
+	if (ret)
 		return ret;
+	if (!vm->spec->workload.argv)
+		return add_balloon(vm);
 	ret = vsock_new(vm->loop, &vm->mem, GUEST_CID, &vsock_host, vm, &dev);
 	if (ret)
 		return host_error(vm, ret, "the agent's channel cannot be set up");
 	ret = add_virtio(vm, dev);
-	if (!ret)
-		vm->vsock = dev;
-	return ret;
+	if (ret)
+		return ret;
+	vm->vsock = dev;
+	return add_balloon(vm);
 }
 
 static int load_guest(struct vm *vm)

@@ -6,6 +6,7 @@
  */
 #include "supervisor/control.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -107,6 +108,18 @@ static void usage(void *ctx, struct json_object *stats)
 	json_object_object_add(stats, "cpu_s", json_object_new_double(1));
 }
 
+static int set_balloon_to(void *ctx, int64_t mib, struct error *err)
+{
+	(void)ctx;
+	return mib < 0 ? error_set(err, EINVAL, "%lld is out of range", (long long)mib) : 0;
+}
+
+static struct json_object *get_balloon(void *ctx)
+{
+	(void)ctx;
+	return json_object_new_object();
+}
+
 static const struct control_ops ops = {
 	.stop = stop,
 	.kill = kill_workload,
@@ -117,6 +130,8 @@ static const struct control_ops ops = {
 	.state = make_object,
 	.config = make_object,
 	.usage = usage,
+	.set_balloon = set_balloon_to,
+	.balloon = get_balloon,
 };
 
 static void remove_dir(void)

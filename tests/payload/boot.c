@@ -162,7 +162,8 @@ static void check_setup_data(const struct boot_params *bp)
 
 static void check_bus(void)
 {
-	static const uint32_t ids[] = { VIRTIO_ID_BLOCK, VIRTIO_ID_RNG, VIRTIO_ID_VSOCK };
+	static const uint32_t ids[] = { VIRTIO_ID_BLOCK, VIRTIO_ID_RNG, VIRTIO_ID_VSOCK,
+					VIRTIO_ID_BALLOON };
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(ids); i++) {
 		uint64_t base = DEVICE_BASE + i * DEVICE_STRIDE;
@@ -172,8 +173,8 @@ static void check_bus(void)
 		expect_eq("bus.id", read32(base + VIRTIO_MMIO_DEVICE_ID), ids[i]);
 		expect_eq("bus.status", read32(base + VIRTIO_MMIO_STATUS), 0);
 	}
-	expect_eq("bus.pvpanic", read8(DEVICE_BASE + 3 * DEVICE_STRIDE), 3);
-	expect("bus.end", read32(DEVICE_BASE + 4 * DEVICE_STRIDE) != VIRTIO_MAGIC,
+	expect_eq("bus.pvpanic", read8(DEVICE_BASE + 4 * DEVICE_STRIDE), 3);
+	expect("bus.end", read32(DEVICE_BASE + 5 * DEVICE_STRIDE) != VIRTIO_MAGIC,
 	       "a device that was not ordered");
 }
 

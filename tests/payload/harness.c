@@ -135,6 +135,7 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 		spec->disks[i].own_loops = d->own_loops;
 		spec->disks[i].sqpoll = d->sqpoll;
 		spec->disks[i].fixed_buffers = d->fixed_buffers;
+		spec->disks[i].limits = d->limits;
 		spec->disks[i].serial = serials[i];
 	}
 	spec->ndisks = p->ndisks;
@@ -348,6 +349,7 @@ void payload_run(struct payload *p)
 		.kernel_path = p->path,
 		.initrd_fd = -1,
 		.cmdline = p->cmdline,
+		.balloon = { .deflate_on_oom = true, .reporting = true },
 	};
 	struct ends e = { 0 };
 	/* All of the jail that needs no namespaces, in which nobody could look for leaks. */

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "backend/netport.h"
+#include "base/bucket.h"
 #include "pattern.h"
 #include "vm/channel.h"
 
@@ -33,6 +34,7 @@ struct payload_disk {
 	bool own_loops; /* each queue but the first on a thread of its own */
 	bool sqpoll;
 	bool fixed_buffers;
+	struct limits limits;
 };
 
 struct payload {

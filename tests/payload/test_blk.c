@@ -2,11 +2,17 @@
 /*
  * What the blk payload wrote is in the images, and nothing else has changed. A second argument is
  * how the first disk is served: its queues by threads of their own ("loops"), and what has to do
- * with it.
+ * with it; "limits" holds it to some requests and bytes a second.
  */
 #include <string.h>
 
+#include "base/log.h"
 #include "harness.h"
+
+#define LIMIT_OPS   80u
+#define LIMIT_BURST 20u
+/* What the payload writes in single requests to the first disk, and it reads besides. */
+#define WRITES 288u
 
 #define SECTOR 512u
 
@@ -59,17 +65,30 @@ static void check_images(struct payload *p)
 
 int main(int argc, char **argv)
 {
+	const char *how = argc > 2 ? argv[2] : "";
 	struct payload p;
 
 	payload_init(&p, argv[1]);
 	payload_add_disk(&p, 8u << 20)->queues = 4;
-	p.disks[0].own_loops = argc > 2;
-	p.disks[0].fixed_buffers = argc > 2 && strstr(argv[2], "fixed-buffers");
-	p.disks[0].sqpoll = argc > 2 && strstr(argv[2], "sqpoll");
+	p.disks[0].own_loops = argc > 2 && strcmp(how, "limits") != 0;
+	p.disks[0].fixed_buffers = strstr(how, "fixed-buffers");
+	p.disks[0].sqpoll = strstr(how, "sqpoll");
+	if (strstr(how, "limits"))
+		p.disks[0].limits = (struct limits){
+			.ops = { LIMIT_OPS, 1000, LIMIT_BURST, 0 },
+			.bytes = { 16u << 20, 1000, 4096, 0 },
+		};
 	payload_add_disk(&p, 1u << 20)->read_only = true;
 	payload_add_disk(&p, (1u << 20) + 300)->buffered = true;
 	payload_add_disk(&p, 1u << 20);
+	uint64_t begin = clock_now_ns();
+
 	payload_run(&p);
+	uint64_t ms = (clock_now_ns() - begin) / 1000000;
+
+	if (strstr(how, "limits"))
+		payload_expect(&p, ms >= (WRITES - LIMIT_BURST) * 1000 / LIMIT_OPS,
+			       "all in %llu ms: nothing was limited", (unsigned long long)ms);
 	payload_expect_end(&p, VM_END_RESET);
 	check_images(&p);
 	payload_expect(&p, payload_count_log(&p, "waits for a reset") == 0,

@@ -32,6 +32,17 @@ Test(config_disk, accepted)
 		{ "a,fixed-buffers=on,fixed-buffers=off", { .path = (char *)"a" } },
 		{ "a,sqpoll=on", { .path = (char *)"a", .sqpoll = true } },
 		{ "a,sqpoll=off", { .path = (char *)"a" } },
+		{ "a,iops=100", { .path = (char *)"a", .limits.ops = { 100, 1000, 10, 0 } } },
+		{ "a,iops=3", { .path = (char *)"a", .limits.ops = { 3, 1000, 1, 0 } } },
+		{ "a,iops-burst=50,iops=100",
+		  { .path = (char *)"a", .limits.ops = { 100, 1000, 50, 0 } } },
+		{ "a,bw=10M,bw-burst=1.5G,iops=1",
+		  { .path = (char *)"a",
+		    .limits = { .bytes = { 10 << 20, 1000, 3ull << 29, 0 },
+				.ops = { 1, 1000, 1, 0 } } } },
+		{ "a,bw=4611686018427387904",
+		  { .path = (char *)"a",
+		    .limits.bytes = { 1ull << 62, 1000, (1ull << 62) / 10, 0 } } },
 		{ "with,,comma,ro", { .path = (char *)"with,comma", .read_only = true } },
 		{ ",,", { .path = (char *)"," } },
 		{ "a=b", { .path = (char *)"a=b" } },
@@ -52,6 +63,9 @@ Test(config_disk, accepted)
 		cr_expect_eq(got.queues, want->queues, "\"%s\"", cases[i].text);
 		cr_expect_eq(got.fixed_buffers, want->fixed_buffers, "\"%s\"", cases[i].text);
 		cr_expect_eq(got.sqpoll, want->sqpoll, "\"%s\"", cases[i].text);
+		cr_expect_eq(memcmp(&got.limits, &want->limits, sizeof(got.limits)), 0, "\"%s\"",
+			     cases[i].text);
+		cr_expect(bucket_spec_ok(&got.limits.ops) && bucket_spec_ok(&got.limits.bytes));
 		free(got.path);
 	}
 }
@@ -81,6 +95,17 @@ Test(config_disk, refused)
 		{ "a,fixed-buffer=on", "did you mean fixed-buffers?" },
 		{ "a,fixed-buffers", "fixed-buffers needs a value" },
 		{ "a,fixed-buffers=yes", "fixed-buffers: \"yes\" is neither on nor off" },
+		{ "a,iops", "iops needs a value" },
+		{ "a,iops=0", "--disk: iops: with 0 nothing would ever pass" },
+		{ "a,iops=-5", "\"-5\" is not a number such as 1000" },
+		{ "a,iops=1.5", "\"1.5\" is not a number such as 1000" },
+		{ "a,iops=many", "\"many\" is not a number such as 1000" },
+		{ "a,iops=1k", "\"1k\" is not a number such as 1000" },
+		{ "a,iops-burst=5", "iops-burst is of no use without iops" },
+		{ "a,iops=5,bw-burst=5", "bw-burst is of no use without bw" },
+		{ "a,bw=fast", "\"fast\" is not a size such as 512K or 1.5G" },
+		{ "a,bw=0", "with 0 nothing would ever pass" },
+		{ "a,bps=1M", "unknown option \"bps\"" },
 		{ "a,sqpoll", "sqpoll needs a value" },
 		{ "a,sqpoll=1", "sqpoll: \"1\" is neither on nor off" },
 		{ "a,queues=0", "1 to 16 queues" },
@@ -101,5 +126,21 @@ Test(config_disk, refused)
 			  err.text);
 		cr_expect_eq(strncmp(err.text, "--disk: ", 8), 0, "%s", err.text);
 		cr_expect_str_eq(got.path, "untouched");
+	}
+}
+
+Test(config_disk, limits_out_of_bounds)
+{
+	static const char *const cases[] = { "a,iops=4611686018427387905",
+					     "a,iops=99999999999999999999", "a,bw=5000000T",
+					     "a,bw=99999999999999999999",
+					     "a,bw=1,bw-burst=9999999T" };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct disk_config got;
+		struct error err = { "" };
+
+		cr_expect_eq(parse_disk(cases[i], &got, &err), -ERANGE, "\"%s\"", cases[i]);
+		cr_expect(strstr(err.text, "is more than any limit"), "%s", err.text);
 	}
 }

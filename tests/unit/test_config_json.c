@@ -254,6 +254,123 @@ Test(config_json, accepted_and_without_effect)
 		  "                  \"rate_limiter\": {} } ] }");
 }
 
+Test(config_json, balloon)
+{
+	expect_ok("{ \"balloon\": { \"amount_mib\": 0, \"deflate_on_oom\": true,"
+		  "                 \"stats_polling_interval_s\": 0, \"free_page_hinting\": false,"
+		  "                 \"free_page_reporting\": true } }");
+	cr_expect_not(cfg.balloon.amount_mib || cfg.balloon.keep_on_oom ||
+		      cfg.balloon.no_reporting);
+	expect_ok("{ \"balloon\": { \"amount_mib\": 100, \"deflate_on_oom\": false,"
+		  "                 \"free_page_reporting\": false } }");
+	cr_expect_eq(cfg.balloon.amount_mib, 100);
+	cr_expect(cfg.balloon.keep_on_oom && cfg.balloon.no_reporting);
+}
+
+Test(config_json, balloon_refused)
+{
+	static const struct refusal cases[] = {
+		{ "{\"balloon\":true}", "balloon: expected an object, found true" },
+		{ "{\"balloon\":{\"amount\":1}}", "balloon.amount: unknown key" },
+		{ "{\"balloon\":{\"amount_mib\":-1}}",
+		  "balloon.amount_mib: -1 is not a number of MiB" },
+		{ "{\"balloon\":{\"amount_mib\":\"1M\"}}", "amount_mib: expected a whole number" },
+		{ "{\"balloon\":{\"amount_mib\":9223372036854775807}}",
+		  "9223372036854775807 is not a number of MiB" },
+		{ "{\"balloon\":{\"stats_polling_interval_s\":1}}",
+		  "balloon.stats_polling_interval_s: statistics of the balloon are not supported "
+		  "yet" },
+		{ "{\"balloon\":{\"free_page_hinting\":true}}", "hints are not supported" },
+		{ "{\"balloon\":{\"deflate_on_oom\":1}}", "expected true or false" },
+	};
+
+	EXPECT_REFUSED(cases);
+}
+
+static void expect_finish_refused(const char *text, const char *sentence)
+{
+	expect_ok(text);
+	cr_expect_eq(config_finish(&cfg, &err), -EINVAL);
+	cr_expect(strstr(err.text, sentence), "%s", err.text);
+}
+
+Test(config_json, balloon_of_all_memory)
+{
+	expect_finish_refused(
+		"{ \"machine-config\": { \"mem_size_mib\": 64 },"
+		"  \"balloon\": { \"amount_mib\": 64 } }",
+		"balloon.amount_mib: 64 is out of range, of 64 MiB of memory 0 to 63");
+}
+
+Test(config_json, balloon_of_pinned_memory)
+{
+	expect_finish_refused(
+		"{ \"drives\": [ { \"path_on_host\": \"d\", \"fixed_buffers\": true } ],"
+		"  \"balloon\": { \"amount_mib\": 1 } }",
+		"the fixed buffers of the disk d pin");
+}
+
+static void expect_bucket(const struct bucket_spec *got, uint64_t refill, uint64_t ms,
+			  uint64_t size, uint64_t once)
+{
+	struct bucket_spec want = { refill, ms, size, once };
+
+	cr_expect_eq(memcmp(got, &want, sizeof(want)), 0);
+}
+
+Test(config_json, limits)
+{
+	expect_ok("{ \"drives\": [ { \"path_on_host\": \"d\", \"rate_limiter\": {"
+		  "    \"bandwidth\": { \"size\": 1000, \"one_time_burst\": 5000,"
+		  "                     \"refill_time\": 100 },"
+		  "    \"ops\": { \"size\": 7, \"refill_time\": 1000, \"refill\": 70,"
+		  "               \"one_time_burst\": null } } } ],"
+		  "  \"network-interfaces\": [ { \"mode\": \"nat\","
+		  "    \"rx_rate_limiter\": { \"ops\": { \"size\": 1, \"refill_time\": 2 } },"
+		  "    \"tx_rate_limiter\": { \"bandwidth\": { \"size\": 3, \"refill_time\": 4 },"
+		  "                         \"ops\": null } } ] }");
+	expect_bucket(&cfg.disks[0].limits.bytes, 1000, 100, 1000, 5000);
+	expect_bucket(&cfg.disks[0].limits.ops, 70, 1000, 7, 0);
+	expect_bucket(&cfg.nets[0].rx_limits.ops, 1, 2, 1, 0);
+	expect_bucket(&cfg.nets[0].rx_limits.bytes, 0, 0, 0, 0);
+	expect_bucket(&cfg.nets[0].tx_limits.bytes, 3, 4, 3, 0);
+	expect_bucket(&cfg.nets[0].tx_limits.ops, 0, 0, 0, 0);
+}
+
+/* Firecracker takes a 0 for "no limit". */
+Test(config_json, limits_of_nothing)
+{
+	expect_ok("{ \"drives\": [ { \"path_on_host\": \"d\", \"rate_limiter\": {"
+		  "    \"bandwidth\": { \"size\": 0, \"refill_time\": 100 },"
+		  "    \"ops\": { \"size\": 7, \"refill_time\": 0 } } } ] }");
+	expect_bucket(&cfg.disks[0].limits.bytes, 0, 0, 0, 0);
+	expect_bucket(&cfg.disks[0].limits.ops, 0, 0, 0, 0);
+}
+
+Test(config_json, limits_refused)
+{
+	static const struct refusal cases[] = {
+		{ "{\"drives\":[{\"rate_limiter\":{\"iops\":{}}}]}",
+		  "drives[0].rate_limiter.iops: unknown key; did you mean ops?" },
+		{ "{\"drives\":[{\"rate_limiter\":{\"ops\":5}}]}",
+		  "drives[0].rate_limiter.ops: expected an object, found a number" },
+		{ "{\"drives\":[{\"rate_limiter\":{\"ops\":{\"refill_time\":1}}}]}",
+		  "drives[0].rate_limiter.ops: the key size is missing" },
+		{ "{\"drives\":[{\"rate_limiter\":{\"ops\":{\"size\":-1,\"refill_time\":1}}}]}",
+		  "ops.size: -1 is out of range, it is 0 to 4611686018427387904" },
+		{ "{\"drives\":[{\"rate_limiter\":{\"ops\":{\"size\":1.5,\"refill_time\":1}}}]}",
+		  "ops.size: expected a whole number" },
+		{ "{\"drives\":[{\"rate_limiter\":{\"bandwidth\":{\"size\":9223372036854775807,"
+		  "\"refill_time\":1}}}]}",
+		  "bandwidth.size: 9223372036854775807 is out of range" },
+		{ "{\"drives\":[{\"rate_limiter\":{\"ops\":{\"size\":1,"
+		  "\"refill_time\":9223372036854775807}}}]}",
+		  "ops.refill_time: 9223372036854775807 is out of range" },
+	};
+
+	EXPECT_REFUSED(cases);
+}
+
 Test(config_json, warned_of)
 {
 	static const char *const keys[] = { "logger", "metrics", "mmds-config" };
@@ -488,7 +605,7 @@ Test(config_json, network_refused)
 		  "network-interfaces[0].mtu: 20 is out of range" },
 		{ "{\"network-interfaces\":[{\"host_dev_name\":\"t\",\"tx_rate_limiter\":"
 		  "{\"ops\":{\"size\":1}}}]}",
-		  "rate limits are not supported yet" },
+		  "network-interfaces[0].tx_rate_limiter.ops: the key refill_time is missing" },
 		{ "{\"network-interfaces\":[{\"mode\":\"nat\"},{\"mode\":\"nat\"},{\"mode\":"
 		  "\"nat\"},"
 		  "{\"mode\":\"nat\"},{\"mode\":\"nat\"}]}",
@@ -504,22 +621,18 @@ Test(config_json, not_supported)
 {
 	static const struct refusal cases[] = {
 		{ "{\"vsock\":{\"guest_cid\":3}}", "vsock: this is not supported yet" },
-		{ "{\"balloon\":{\"amount_mib\":0}}", "balloon: this is not supported yet" },
 		{ "{\"cpu-config\":\"t.json\"}", "cpu-config: this is not supported yet" },
 		{ "{\"pmem\":[{}]}", "pmem: this is not supported yet" },
 		{ "{\"memory-hotplug\":{\"a\":1}}", "memory-hotplug: this is not supported yet" },
 		{ "{\"serial\":{\"serial_out_path\":\"x\"}}", "serial: this is not supported yet" },
-		{ "{\"balloon\":true}", "balloon: this is not supported yet" },
 		{ "{\"machine-config\":{\"cpu_template\":\"T2\"}}",
 		  "machine-config.cpu_template: CPU templates are not supported yet" },
 		{ "{\"drives\":[{\"socket\":\"/run/x\"}]}",
 		  "drives[0].socket: this is not supported yet" },
 		{ "{\"drives\":[{\"partuuid\":\"eaf1-01\"}]}",
 		  "drives[0].partuuid: booting from a partition" },
-		{ "{\"drives\":[{\"rate_limiter\":{\"ops\":{\"size\":1}}}]}",
-		  "drives[0].rate_limiter: rate limits are not supported yet" },
 		{ "{\"entropy\":{\"rate_limiter\":{\"bandwidth\":{\"size\":1}}}}",
-		  "entropy.rate_limiter: rate limits are not supported yet" },
+		  "entropy.rate_limiter: this device cannot be limited" },
 	};
 
 	EXPECT_REFUSED(cases);

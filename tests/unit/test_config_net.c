@@ -36,6 +36,20 @@ Test(config_net, modes)
 	cr_expect_str_eq(net.tap, "tap-0123456789a");
 }
 
+/* One limit for each direction. */
+Test(config_net, limits)
+{
+	parse("nat,bw=1M,pps-burst=7,pps=200");
+	cr_expect_eq(net.tx_limits.bytes.refill, 1 << 20);
+	cr_expect_eq(net.tx_limits.bytes.refill_ms, 1000);
+	cr_expect_eq(net.tx_limits.bytes.size, (1 << 20) / 10);
+	cr_expect_eq(net.tx_limits.ops.refill, 200);
+	cr_expect_eq(net.tx_limits.ops.size, 7);
+	cr_expect_eq(memcmp(&net.tx_limits, &net.rx_limits, sizeof(net.rx_limits)), 0);
+	parse("user,mtu=1280");
+	cr_expect_not(bucket_limits(&net.tx_limits.bytes) || bucket_limits(&net.rx_limits.ops));
+}
+
 Test(config_net, addresses)
 {
 	parse("tap=t,ip=192.0.2.2/24,gw=192.0.2.1,ip=2001:db8::2/64,gw=fe80::1,dns=192.0.2.1,"
@@ -76,6 +90,10 @@ Test(config_net, refused)
 		{ "nat,mtu=65522", "mtu: 65522 is out of range" },
 		{ "nat,queues=0", "queues: 0 is out of range, a network card has 1 to 8 queues" },
 		{ "nat,queues=9", "queues: 9 is out of range" },
+		{ "nat,bw=x", "bw: \"x\" is not a size such as" },
+		{ "nat,pps=x", "pps: \"x\" is not a number such as" },
+		{ "nat,bw-burst=1", "bw-burst is of no use without bw" },
+		{ "nat,pps-burst=1", "pps-burst is of no use without pps" },
 		{ "user,queues=2", "passt has one queue" },
 		{ "nat,mac=02:00:00:00:00", "is not a MAC address such as" },
 		{ "nat,mac=02:00:00:00:00:0g", "is not a MAC address" },

@@ -69,6 +69,7 @@ static void expect_same_disk(const struct disk_config *a, const struct disk_conf
 	cr_expect_eq(a->queues, b->queues);
 	cr_expect_eq(a->fixed_buffers, b->fixed_buffers);
 	cr_expect_eq(a->sqpoll, b->sqpoll);
+	cr_expect_eq(memcmp(&a->limits, &b->limits, sizeof(a->limits)), 0);
 }
 
 static void expect_same_ips(const struct ip_addr *a, const struct ip_addr *b, size_t n)
@@ -85,6 +86,8 @@ static void expect_same_net(const struct net_config *a, const struct net_config 
 	cr_expect_eq(memcmp(a->mac, b->mac, sizeof(a->mac)), 0);
 	cr_expect_eq(a->mtu, b->mtu);
 	cr_expect_eq(a->queues, b->queues);
+	cr_expect_eq(memcmp(&a->rx_limits, &b->rx_limits, sizeof(a->rx_limits)), 0);
+	cr_expect_eq(memcmp(&a->tx_limits, &b->tx_limits, sizeof(a->tx_limits)), 0);
 	cr_assert_eq(a->nips, b->nips);
 	cr_assert_eq(a->ngateways, b->ngateways);
 	cr_assert_eq(a->ndns, b->ndns);
@@ -102,15 +105,24 @@ static const char full[] =
 	"                     \"boot_args\": \"ro\" },"
 	"  \"machine-config\": { \"vcpu_count\": 3, \"mem_size_mib\": 640, \"cpu_weight\": 7,"
 	"                      \"io_weight\": 8 },"
+	"  \"balloon\": { \"amount_mib\": 9, \"deflate_on_oom\": false,"
+	"               \"free_page_reporting\": false },"
 	"  \"drives\": [ { \"path_on_host\": \"d\", \"serial\": \"A1\", \"direct\": \"off\","
-	"                  \"queues\": 3, \"fixed_buffers\": true, \"sqpoll\": true },"
+	"                  \"queues\": 3, \"fixed_buffers\": true, \"sqpoll\": true,"
+	"                  \"rate_limiter\": {"
+	"                    \"bandwidth\": { \"size\": 10, \"refill_time\": 20,"
+	"                                     \"one_time_burst\": 30, \"refill\": 40 },"
+	"                    \"ops\": { \"size\": 5, \"refill_time\": 6 } } },"
 	"                { \"path_on_host\": \"e\", \"direct\": \"on\", \"is_root_device\": true,"
 	"                  \"is_read_only\": true } ],"
 	"  \"network-interfaces\": ["
 	"    { \"host_dev_name\": \"tap7\", \"guest_mac\": \"02:00:00:00:00:AB\", \"mtu\": 1400,"
 	"      \"queues\": 2, \"ip\": [ \"192.0.2.2/24\", \"2001:db8::2/64\" ],"
 	"      \"gw\": [ \"192.0.2.1\", \"2001:db8::1\" ], \"dns\": [ \"192.0.2.53\" ] },"
-	"    { \"mode\": \"nat\", \"queues\": 4 }, { \"mode\": \"user\", \"mtu\": 9000 } ],"
+	"    { \"mode\": \"nat\", \"queues\": 4,"
+	"      \"rx_rate_limiter\": { \"ops\": { \"size\": 1, \"refill_time\": 2 } },"
+	"      \"tx_rate_limiter\": { \"bandwidth\": { \"size\": 3, \"refill_time\": 4 } } }, { "
+	"\"mode\": \"user\", \"mtu\": 9000 } ],"
 	"  \"publish\": [ \"8080:80\", \"127.0.0.1:53:5353/udp\", \"[::1]:2222:22\" ],"
 	"  \"forward\": [ \"d.sock=unix:/run/d.sock\", \"/run/x=tcp:[::1]:80\" ],"
 	"  \"workload\": { \"argv\": [ \"/bin/echo\", \"\", \"a b\" ],"
@@ -135,6 +147,9 @@ Test(config_write, every_field_comes_back)
 	cr_expect(again.init);
 	expect_same_list(cfg.argv, again.argv);
 	expect_same_list(cfg.env, again.env);
+	cr_expect_eq(memcmp(&cfg.balloon, &again.balloon, sizeof(cfg.balloon)), 0);
+	cr_expect_eq(again.balloon.amount_mib, 9);
+	cr_expect(again.balloon.keep_on_oom && again.balloon.no_reporting);
 	cr_assert_eq(again.ndisks, 2);
 	for (size_t i = 0; i < 2; i++)
 		expect_same_disk(&cfg.disks[i], &again.disks[i]);

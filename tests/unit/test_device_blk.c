@@ -30,7 +30,16 @@ static struct {
 	uint64_t tables;
 	uint64_t data;
 	bool event_idx;
+	struct limits limits;
 } w;
+
+/* Time as the limiter sees it. */
+static uint64_t now = 1000000000;
+
+static uint64_t fake_clock(void)
+{
+	return now;
+}
 
 static void device_start(uint64_t features)
 {
@@ -52,11 +61,15 @@ static void device_make(unsigned int nqueues, const char *serial)
 {
 	cr_assert_eq(guest_mem_init(&w.mem, GUEST_RAM_MIN), 0);
 	cr_assert_eq(loop_new(&w.loop, 64), 0);
+	struct limiter *limiter;
+
+	cr_assert_eq(limiter_new(&w.limits, fake_clock, &limiter), 0);
 	cr_assert_eq(blk_new(w.loop, &w.mem,
 			     &(struct blk_spec){ .disk = &w.disk.disk,
 						 .nqueues = nqueues,
 						 .serial = serial,
-						 .name = "blk0" },
+						 .name = "blk0",
+						 .limiter = limiter },
 			     &w.dev),
 		     0);
 	guest_transport_attach(&w.transport, w.dev);
@@ -960,4 +973,188 @@ Test(blk, reset_with_a_kick_under_way)
 	guest_clock_turn(&w.clock, 5);
 	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
 	cr_assert_not(atomic_load(&w.dev->broken));
+}
+
+/* ---- limits ---- */
+
+#define MS 1000000ull
+
+static void limited_make(struct limits limits, unsigned int nqueues)
+{
+	w.limits = limits;
+	device_make(nqueues, "");
+	device_start(ALL);
+}
+
+/* @n reads of a sector to queue @i. */
+static void add_reads(unsigned int i, unsigned int n)
+{
+	for (unsigned int k = 0; k < n; k++) {
+		struct request r = request_at(i, VIRTIO_BLK_T_IN, 0);
+		struct guest_seg segs[] = { { r.hdr, HDR, false },
+					    { w.data, 512, true },
+					    { r.status, 1, true } };
+
+		guest_queue_add_indirect(&w.gq[i], w.tables + (i * RING + w.gq[i].nfree) * 64, segs,
+					 3);
+	}
+}
+
+static unsigned int answered(unsigned int i)
+{
+	return le16toh(w.gq[i].vr.used->idx);
+}
+
+/* Turn the loop until the disk has heard of @n requests, which is by a timer. */
+static void await_submitted(unsigned int n)
+{
+	while (w.disk.submitted < n)
+		cr_assert_eq(loop_run_once(w.loop), 0);
+	cr_assert_eq(w.disk.submitted, n);
+}
+
+Test(blk_made, what_the_limit_holds_back_waits_in_the_ring)
+{
+	limited_make((struct limits){ .ops = { 10, 1000, 2, 0 } }, 1);
+	add_reads(0, 5);
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 2);
+	cr_assert_eq(answered(0), 2);
+	/* Kicks do not help. */
+	for (int i = 0; i < 10; i++)
+		kick(0);
+	cr_assert_eq(w.disk.submitted, 2);
+	/* And nobody needs to kick. */
+	now += 100 * MS;
+	await_submitted(3);
+	now += 1000 * MS;
+	await_submitted(5);
+	guest_clock_turn(&w.clock, 2);
+	cr_assert_eq(answered(0), 5);
+	cr_assert_geq(w.transport.queue_signals[0], 2);
+	/* From then on it is an idle device that wants kicks. */
+	cr_assert_eq(w.gq[0].vr.used->flags, 0);
+	now += 1000 * MS;
+	add_reads(0, 1);
+	kick(0);
+	cr_assert_eq(answered(0), 6);
+}
+
+/* A loop that cannot go on sleeps: two rounds of it take as long as a timer, if not two. */
+Test(blk_made, limit_is_no_busy_loop)
+{
+	limited_make((struct limits){ .ops = { 1, 1000, 1, 0 } }, 1);
+	add_reads(0, 3);
+	kick(0);
+	guest_clock_turn(&w.clock, 5);
+	uint64_t begin = clock_now_ns();
+
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(loop_run_once(w.loop), 0);
+	cr_assert_gt(clock_now_ns() - begin, 90 * MS);
+	cr_assert_eq(w.disk.submitted, 1);
+}
+
+/* More than fits into the bucket passes, and is paid for. */
+Test(blk_made, limit_of_bytes)
+{
+	limited_make((struct limits){ .bytes = { 65536, 1000, 8192, 0 } }, 1);
+	cr_assert_eq(ask(VIRTIO_BLK_T_IN, 0, 65536), VIRTIO_BLK_S_OK);
+	add_reads(0, 1);
+	kick(0);
+	now += 875 * MS;
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 1, "still in debt");
+	now += 1 * MS;
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 2);
+}
+
+Test(blk_made, what_the_limits_count)
+{
+	limited_make(
+		(struct limits){ .bytes = { 1000, 1000, 4096, 0 }, .ops = { 10, 1000, 100, 0 } },
+		1);
+	/* Nothing that does not move bytes takes any. */
+	put_range(0, SECTORS, 0);
+	cr_assert_eq(ask(VIRTIO_BLK_T_DISCARD, 0, 16), VIRTIO_BLK_S_OK);
+	put_range(0, SECTORS, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
+	cr_assert_eq(ask(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16), VIRTIO_BLK_S_OK);
+	for (int i = 0; i < 97; i++)
+		cr_assert_eq(ask(VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	/* What the disk never hears of costs nothing. */
+	for (int i = 0; i < 50; i++)
+		cr_assert_eq(ask(VIRTIO_BLK_T_IN, SECTORS, 512), VIRTIO_BLK_S_IOERR);
+	cr_assert_eq(w.disk.submitted, 99);
+	/* Zeroes that are to be there are bytes. */
+	put_range(0, 16, 0);
+	cr_assert_eq(ask(VIRTIO_BLK_T_WRITE_ZEROES, 0, 16), VIRTIO_BLK_S_OK);
+	now += 4000 * MS;
+	add_reads(0, 1);
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 100, "in debt by 4096 bytes");
+	now += 97 * MS;
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 101);
+}
+
+/* A reset does not wait for the limit, drops what waited, and is no way around it. */
+Test(blk_made, reset_of_a_limited_disk)
+{
+	limited_make((struct limits){ .ops = { 10, 1000, 1, 0 } }, 2);
+	for (int round = 0; round < 3; round++) {
+		unsigned int before = w.disk.submitted;
+
+		add_reads(0, 5);
+		add_reads(1, 5);
+		kick(0);
+		kick(1);
+		cr_assert_eq(w.disk.submitted, before + 1);
+		restart();
+		guest_clock_turn(&w.clock, 3);
+		add_reads(1, 1);
+		kick(1);
+		cr_assert_eq(w.disk.submitted, before + 1, "the bucket is as empty as before");
+		now += 100 * MS;
+		await_submitted(before + 2);
+		restart();
+		now += 100 * MS;
+	}
+	/* With a request in flight. */
+	w.disk.hold = true;
+	add_reads(0, 2);
+	kick(0);
+	cr_assert_eq(w.disk.nheld, 1);
+	struct guest_reset reset = { .dev = w.dev };
+	pthread_t thread;
+
+	cr_assert_eq(pthread_create(&thread, NULL, guest_reset_thread, &reset), 0);
+	while (w.dev->running)
+		guest_clock_turn(&w.clock, 1);
+	now += 1000 * MS;
+	guest_clock_turn(&w.clock, 3);
+	cr_assert_not(reset.finished);
+	fake_disk_release(&w.disk, 1, 0);
+	while (!reset.finished)
+		cr_assert_eq(loop_run_once(w.loop), 0);
+	pthread_join(thread, NULL);
+}
+
+/* One limit for the disk, and a turn for each of its queues. */
+Test(blk_made, queues_share_a_limit)
+{
+	limited_make((struct limits){ .ops = { 10, 1000, 1, 0 } }, 4);
+	for (unsigned int i = 0; i < 4; i++)
+		add_reads(i, 8);
+	for (unsigned int i = 0; i < 4; i++)
+		kick(i);
+	cr_assert_eq(w.disk.submitted, 1);
+	for (unsigned int n = 2; n <= 13; n++) {
+		now += 100 * MS;
+		await_submitted(n);
+	}
+	guest_clock_turn(&w.clock, 2);
+	/* The first had what was in the bucket besides. */
+	for (unsigned int i = 0; i < 4; i++)
+		cr_assert_eq(answered(i), i ? 3 : 4, "queue %u: %u", i, answered(i));
 }

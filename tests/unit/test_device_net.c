@@ -38,7 +38,16 @@ static struct {
 	uint64_t frames; /* to be sent */
 	uint64_t buffers;
 	bool event_idx;
+	struct limits rx_limits, tx_limits;
 } w;
+
+/* Time as the limiters see it. */
+static uint64_t now = 1000000000;
+
+static uint64_t fake_clock(void)
+{
+	return now;
+}
 
 /* The queues of the whole device, whatever is negotiated. */
 static void device_start(uint64_t features)
@@ -66,6 +75,8 @@ static void device_make(unsigned int pairs, unsigned int offloads, uint16_t mtu)
 	fake_port_init(&w.port, pairs, offloads);
 	cr_assert_eq(guest_mem_init(&w.mem, GUEST_RAM_MIN), 0);
 	cr_assert_eq(loop_new(&w.loop, 64), 0);
+	cr_assert_eq(limiter_new(&w.rx_limits, fake_clock, &spec.rx_limiter), 0);
+	cr_assert_eq(limiter_new(&w.tx_limits, fake_clock, &spec.tx_limiter), 0);
 	cr_assert_eq(net_new(w.loop, &w.mem, &spec, &w.dev), 0);
 	guest_transport_attach(&w.transport, w.dev);
 	guest_clock_init(&w.clock, w.loop);
@@ -1660,4 +1671,202 @@ Test(net, resubmitted_heads)
 	cr_assert_eq(used_idx(0), RING + 4);
 	cr_assert_eq(w.port.pairs[0].nreceives, 0);
 	cr_assert_not(broken());
+}
+
+/* ---- limits ---- */
+
+#define MS 1000000ull
+
+static void limited_make(unsigned int pairs)
+{
+	device_make(pairs, TSO, 0);
+	device_start(ALL);
+}
+
+/* Turn the loop until @n frames of @pair have been sent, which is by a timer. */
+static void await_sent(unsigned int pair, unsigned int n)
+{
+	while (w.port.pairs[pair].sent < n)
+		cr_assert_eq(loop_run_once(w.loop), 0);
+	cr_assert_eq(w.port.pairs[pair].sent, n);
+}
+
+Test(net_made, limit_of_packets_sent)
+{
+	w.tx_limits.ops = (struct bucket_spec){ 10, 1000, 3, 0 };
+	limited_make(1);
+	put_frame(&no_offload, other_mac, 60);
+	for (int i = 0; i < 6; i++)
+		add_frame(0, 60);
+	kick(1);
+	turn();
+	cr_assert_eq(w.port.pairs[0].sent, 3);
+	cr_assert_eq(used_idx(1), 3);
+	kick(1);
+	turn();
+	cr_assert_eq(w.port.pairs[0].sent, 3);
+	now += 100 * MS;
+	await_sent(0, 4);
+	now += 1000 * MS;
+	await_sent(0, 6);
+	turn();
+	cr_assert_eq(used_idx(1), 6);
+	cr_assert(kicks_wanted(1));
+	/* The other direction is free. */
+	give(0, 8, BUFFER);
+	for (int i = 0; i < 8; i++)
+		cr_assert(deliver(0, our_mac, HDR + 60, 0));
+}
+
+Test(net_made, limit_of_bytes_sent)
+{
+	w.tx_limits.bytes = (struct bucket_spec){ 10000, 1000, 100, 0 };
+	limited_make(1);
+	put_frame(&no_offload, other_mac, 1100);
+	for (int i = 0; i < 2; i++)
+		add_frame(0, 1100);
+	kick(1);
+	turn();
+	cr_assert_eq(w.port.pairs[0].sent, 1, "more than the bucket holds");
+	now += 100 * MS;
+	kick(1);
+	cr_assert_eq(w.port.pairs[0].sent, 1);
+	now += 1 * MS;
+	kick(1);
+	cr_assert_eq(w.port.pairs[0].sent, 2);
+	turn();
+}
+
+/* What others cut to pieces counts as those. */
+Test(net_made, segments_are_packets)
+{
+	struct virtio_net_hdr_v1 tso = { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+					 .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+					 .csum_start = htole16(34),
+					 .csum_offset = htole16(16),
+					 .gso_size = htole16(1000) };
+
+	w.tx_limits.ops = (struct bucket_spec){ 10, 1000, 1, 0 };
+	limited_make(1);
+	put_frame(&tso, other_mac, 4001);
+	add_frame(0, 4001);
+	add_frame(0, 4001);
+	kick(1);
+	turn();
+	cr_assert_eq(w.port.pairs[0].sent, 1);
+	now += 499 * MS;
+	kick(1);
+	cr_assert_eq(w.port.pairs[0].sent, 1, "five packets: a debt of four");
+	now += 1 * MS;
+	kick(1);
+	cr_assert_eq(w.port.pairs[0].sent, 2);
+	turn();
+}
+
+/* What is bad is dropped as ever, and costs nothing. */
+Test(net_made, limit_and_bad_frames)
+{
+	w.tx_limits.ops = (struct bucket_spec){ 10, 1000, 1, 0 };
+	limited_make(1);
+	for (int i = 0; i < 5; i++)
+		expect_dropped(&no_offload, 5);
+	expect_sent(&no_offload, 60);
+}
+
+/* What is to come waits in the port; receives that are under way still bring something. */
+Test(net_made, limit_of_packets_received)
+{
+	unsigned int delivered = 0;
+
+	w.rx_limits.ops = (struct bucket_spec){ 10, 1000, 2, 0 };
+	limited_make(1);
+	give(0, 200, BUFFER);
+	while (deliver(0, our_mac, HDR + 60, 0))
+		delivered++;
+	cr_assert_geq(delivered, 2);
+	cr_assert_leq(delivered, 2 + NETPORT_RECEIVES_MAX);
+	cr_assert_eq(used_idx(0), delivered);
+	kick(0);
+	turn();
+	cr_assert_not(deliver(0, our_mac, HDR + 60, 0));
+	now += 1000 * MS;
+	while (!w.port.pairs[0].nreceives)
+		cr_assert_eq(loop_run_once(w.loop), 0);
+	cr_assert(deliver(0, our_mac, HDR + 60, 0));
+	/* Sending is free. */
+	for (int i = 0; i < 8; i++)
+		expect_sent(&no_offload, 60);
+}
+
+Test(net_made, limit_of_bytes_received)
+{
+	w.rx_limits.bytes = (struct bucket_spec){ 1000, 1000, 100, 0 };
+	limited_make(1);
+	give(0, 1, BUFFER);
+	cr_assert(deliver(0, our_mac, HDR + 1100, 0));
+	add_buffer(0, 1, BUFFER);
+	kick(0);
+	cr_assert_eq(w.port.pairs[0].nreceives, 0);
+	now += 1000 * MS;
+	kick(0);
+	cr_assert_eq(w.port.pairs[0].nreceives, 0, "in debt to the last byte");
+	now += 1 * MS;
+	kick(0);
+	cr_assert_eq(w.port.pairs[0].nreceives, 1);
+}
+
+/* A reset waits for no limit, and is no way around one. */
+Test(net_made, reset_of_a_limited_card)
+{
+	w.tx_limits.ops = (struct bucket_spec){ 10, 1000, 1, 0 };
+	w.rx_limits.ops = (struct bucket_spec){ 10, 1000, 1, 0 };
+	limited_make(1);
+	put_frame(&no_offload, other_mac, 60);
+	for (int round = 0; round < 3; round++) {
+		unsigned int before = w.port.pairs[0].sent;
+
+		for (int i = 0; i < 3; i++)
+			add_frame(0, 60);
+		kick(1);
+		turn();
+		cr_assert_eq(w.port.pairs[0].sent, before + 1);
+		give(0, 20, BUFFER);
+		while (deliver(0, our_mac, HDR + 60, 0))
+			;
+		restart(ALL);
+		turn();
+		add_frame(0, 60);
+		kick(1);
+		give(0, 20, BUFFER);
+		cr_assert_eq(w.port.pairs[0].sent, before + 1);
+		cr_assert_not(deliver(0, our_mac, HDR + 60, 0));
+		now += 10000 * MS;
+		await_sent(0, before + 2);
+		while (!w.port.pairs[0].nreceives)
+			cr_assert_eq(loop_run_once(w.loop), 0);
+		restart(ALL);
+		now += 10000 * MS;
+	}
+}
+
+/* Two pairs that always have more to send get the same. */
+Test(net_made, pairs_share_a_limit)
+{
+	w.tx_limits.ops = (struct bucket_spec){ 10, 1000, 1, 0 };
+	limited_make(4);
+	put_frame(&no_offload, other_mac, 60);
+	for (unsigned int pair = 0; pair < 2; pair++)
+		for (int i = 0; i < 20; i++)
+			add_frame(pair, 60);
+	kick(1);
+	kick(3);
+	for (unsigned int n = 1; n < 11; n++) {
+		now += 100 * MS;
+		while (w.port.pairs[0].sent + w.port.pairs[1].sent <= n)
+			cr_assert_eq(loop_run_once(w.loop), 0);
+	}
+	turn();
+	/* The first had what was in the bucket besides. */
+	cr_assert_eq(w.port.pairs[0].sent, 6);
+	cr_assert_eq(w.port.pairs[1].sent, 5);
 }

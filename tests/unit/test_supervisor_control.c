@@ -27,7 +27,9 @@ static unsigned int nstops, nkills, npauses, nresumes, nstats, nattached;
 static uint64_t last_grace, stats_ids[8];
 static int last_signal, kill_result, dial_result, attach_result;
 static int agents[16];
-static unsigned int nagents;
+static unsigned int nagents, nballoons;
+static int64_t balloon_mib;
+static bool have_balloon = true;
 static const char *status = "running";
 
 static void stop(void *ctx, uint64_t grace_ms)
@@ -81,6 +83,27 @@ static int attach(void *ctx, int fd)
 	return attach_result;
 }
 
+/* 0 to 100 MiB. */
+static int set_balloon_to(void *ctx, int64_t mib, struct error *e)
+{
+	(void)ctx;
+	if (mib < 0 || mib > 100)
+		return error_set(e, EINVAL, "%lld is out of range", (long long)mib);
+	balloon_mib = mib;
+	nballoons++;
+	return 0;
+}
+
+static struct json_object *get_balloon(void *ctx)
+{
+	struct json_object *o = have_balloon ? json_object_new_object() : NULL;
+
+	(void)ctx;
+	if (o)
+		json_object_object_add(o, "amount_mib", json_object_new_int64(balloon_mib));
+	return o;
+}
+
 static struct json_object *get_state(void *ctx)
 {
 	struct json_object *o = json_object_new_object();
@@ -110,6 +133,8 @@ static const struct control_ops ops = {
 	.kill = kill_workload,
 	.pause = pause_vm,
 	.get_stats = get_stats,
+	.set_balloon = set_balloon_to,
+	.balloon = get_balloon,
 	.dial = dial,
 	.attach = attach,
 	.state = get_state,
@@ -258,14 +283,12 @@ Test(supervisor_control, bodies_that_are_no_objects)
 		"{} {}",    "{}x",        "{\"a\":", "not it", "{\"a\":\"\xc3(\"}",
 		"\x01\x02", "{\"a\":1,}",
 	};
-	static const char *const resources[][2] = { { "PATCH", "/vm" },
-						    { "PUT", "/actions" },
-						    { "POST", "/stop" },
-						    { "POST", "/kill" },
-						    { "POST", "/exec" } };
+	static const char *const resources[][2] = { { "PATCH", "/vm" },  { "PUT", "/actions" },
+						    { "POST", "/stop" }, { "POST", "/kill" },
+						    { "POST", "/exec" }, { "PATCH", "/balloon" } };
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		for (size_t k = 0; k < 5; k++)
+		for (size_t k = 0; k < 6; k++)
 			expect(resources[k][0], resources[k][1], bad[i], 400, "is a JSON object");
 	int fd = client_new();
 
@@ -318,6 +341,29 @@ Test(supervisor_control, pause_and_resume)
 		expect("PATCH", "/vm", bad[i], 400, "state must be");
 	close(one);
 	close(two);
+}
+
+Test(supervisor_control, balloon)
+{
+	static const char *const bad[] = { "{}",
+					   "{\"amount_mib\":null}",
+					   "{\"amount_mib\":\"5\"}",
+					   "{\"amount_mib\":5.5}",
+					   "{\"amount_mib\":[5]}",
+					   "" };
+
+	expect("GET", "/balloon", "", 200, "{\"amount_mib\":0}");
+	expect("PATCH", "/balloon", "{\"amount_mib\":77}", 204, "");
+	cr_assert(nballoons == 1 && balloon_mib == 77);
+	expect("GET", "/balloon", "", 200, "{\"amount_mib\":77}");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		expect("PATCH", "/balloon", bad[i], 400, "amount_mib must be a number of MiB");
+	expect("PATCH", "/balloon", "{\"amount_mib\":-1}", 400, "-1 is out of range");
+	expect("PATCH", "/balloon", "{\"amount_mib\":101}", 400, "101 is out of range");
+	cr_assert_eq(nballoons, 1);
+	have_balloon = false;
+	expect("GET", "/balloon", "", 400, "the VM has no balloon");
+	have_balloon = true;
 }
 
 Test(supervisor_control, stop)
@@ -532,16 +578,23 @@ Test(supervisor_control, stats)
 	dial_result = -ENOTCONN;
 	ask(fd, "GET", "/stats", "");
 	cr_assert_eq(nstats, 3);
+	stats.have_balloon = true;
+	stats.balloon_target = 4096;
+	stats.balloon_reported = 8192;
 	control_stats(control, stats_ids[2], &stats);
 	expect_heard(fd, 200,
-		     "\"cpu_s\":77,\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
+		     "\"memory\":{\"balloon_target_bytes\":4096,\"balloon_bytes\":0,"
+		     "\"reported_bytes\":8192},\"cpu_s\":77,"
+		     "\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
 		     "\"exits\":{\"all\":12,");
 	dial_result = 0;
 	control_paused(control);
 	ask(fd, "GET", "/stats", "");
 	cr_assert(nstats == 4 && nagents == 2);
 	control_stats(control, stats_ids[3], &stats);
-	expect_heard(fd, 200, "\"interrupts\":9");
+	expect_heard(fd, 200,
+		     "\"cpu_s\":77,\"exits\":{\"all\":12,\"user\":0,\"pio\":0,\"mmio\":3,"
+		     "\"halt\":0},\"interrupts\":9");
 	close(fd);
 }
 

@@ -6,6 +6,7 @@
 struct blk target_blk;
 struct vsock target_vsock;
 struct net target_net;
+struct balloon target_balloon;
 static struct vdev rng;
 static struct vq rng_q;
 
@@ -67,18 +68,36 @@ static bool works_net(void)
 	return net_echo(&target_net, 0, 100);
 }
 
+static bool start_balloon(uint64_t features)
+{
+	return balloon_start(&target_balloon, features | FEATURE(VIRTIO_BALLOON_F_REPORTING));
+}
+
+/* A page that is reported is zeroes. */
+static bool works_balloon(void)
+{
+	static uint8_t page[4096] __attribute__((aligned(4096)));
+
+	page[77] = 0x77;
+	return balloon_report(&target_balloon, page, sizeof(page)) &&
+	       !*(volatile uint8_t *)&page[77];
+}
+
 struct target targets[TARGETS] = {
 	[TARGET_BLK] = { "blk", &target_blk.dev, &target_blk.q, 2, start_blk, works_blk },
 	[TARGET_RNG] = { "rng", &rng, &rng_q, 1, start_rng, works_rng },
 	[TARGET_VSOCK] = { "vsock", &target_vsock.dev, &target_vsock.q[VSOCK_TX], VSOCK_QUEUES,
 			   start_vsock, works_vsock },
 	[TARGET_NET] = { "net", &target_net.dev, &target_net.tx[0], 3, start_net, works_net },
+	[TARGET_BALLOON] = { "balloon", &target_balloon.dev, &target_balloon.q[BALLOON_REPORTING],
+			     BALLOON_QUEUES, start_balloon, works_balloon },
 };
 
 bool targets_init(void)
 {
 	if (!blk_find(&target_blk, 0) || !vdev_find(&rng, VIRTIO_ID_RNG, 0) ||
-	    !vsock_find(&target_vsock) || !net_find(&target_net)) {
+	    !vsock_find(&target_vsock) || !net_find(&target_net) ||
+	    !balloon_find(&target_balloon)) {
 		fail("targets", "not all devices are there");
 		return false;
 	}

@@ -6,6 +6,7 @@
  * the others are to go on as if nothing were, and the device itself after a reset.
  */
 
+#include "balloon.h"
 #include "blk.h"
 #include "net.h"
 #include "virtio.h"
@@ -17,7 +18,7 @@ enum outcome {
 	ANYTHING, /* either */
 };
 
-enum { TARGET_BLK, TARGET_RNG, TARGET_VSOCK, TARGET_NET, TARGETS };
+enum { TARGET_BLK, TARGET_RNG, TARGET_VSOCK, TARGET_NET, TARGET_BALLOON, TARGETS };
 
 struct target {
 	const char *name;
@@ -32,6 +33,7 @@ extern struct target targets[TARGETS];
 extern struct blk target_blk;
 extern struct vsock target_vsock;
 extern struct net target_net;
+extern struct balloon target_balloon;
 
 /* Find and start them all. */
 bool targets_init(void);

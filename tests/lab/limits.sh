@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2016,SC2034,SC2086,SC2154  # guests expand their own; lib.sh and run share variables
+#
+# What a guest may take of its host.
+
+# A disk with a limit gives the guest that much and little less, in bytes and in requests, over all of its queues; one
+# without it is not held back by its neighbour's.
+case_disk() {
+	truncate -s 256M a b c
+	boot --cpus 2 --disk a,bw=256K,bw-burst=16K,queues=2 --disk b,iops=20,iops-burst=1 --disk c -- /bin/sh -c '
+		# Sectors read of DEVICE, and requests, while two processes on two CPUs read all they can for 8 seconds.
+		rate() {
+			set -- $1 $2 $(cat /sys/block/$1/stat)
+			before_ios=$3 before_sectors=$5
+			start=$(tr -d . </proc/uptime)
+			start=${start%% *}
+			pids=
+			for cpu in 0 1; do
+				taskset -c $cpu dd if=/dev/$1 of=/dev/null bs=$2 iflag=direct skip=$((cpu * 1000)) 2>/dev/null &
+				pids="$pids $!"
+			done
+			sleep 8
+			set -- $1 $2 $(cat /sys/block/$1/stat)
+			end=$(tr -d . </proc/uptime)
+			end=${end%% *}
+			kill $pids; wait
+			echo "$1 $((($5 - before_sectors) * 512 * 100 / (end - start))) $((($3 - before_ios) * 100 / (end - start)))"
+		}
+		rate vdb 16k
+		rate vdc 4k
+		rate vdd 16k'
+	expect_status 0
+	local vdb vdc vdd
+	read -r _ vdb _ < <(grep '^vdb ' "$out")
+	read -r _ _ vdc < <(grep '^vdc ' "$out")
+	read -r _ vdd _ < <(grep '^vdd ' "$out")
+	note "limited to $((256 << 10)) bytes/s: $vdb; to 20 requests/s: $vdc; not limited: $vdd bytes/s"
+	((vdb <= (256 << 10) * 11 / 10)) || fail "$vdb bytes a second, by a limit of $((256 << 10))"
+	((vdb >= (256 << 10) / 2)) || fail "no more than $vdb bytes a second, by a limit of $((256 << 10))"
+	((vdc <= 22)) || fail "$vdc requests a second, by a limit of 20"
+	((vdc >= 10)) || fail "no more than $vdc requests a second, by a limit of 20"
+	((vdd > 2 * vdb)) || fail "a disk without a limit is no faster: $vdd bytes a second"
+}
+
+# rss PID: prints the KiB of memory that a process has resident.
+rss() {
+	awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"
+}
+
+rss_below() {
+	(($(rss "$1") < $2))
+}
+
+# What a guest has filled and freed goes back to the host on its own.
+case_reporting() {
+	need_mem 800
+	boot_async --mem 512M -- /bin/sh -c '
+		mount -t tmpfs -o size=400m none /mnt
+		dd if=/dev/zero of=/mnt/fill bs=1M count=256 2>/dev/null
+		echo filled
+		read -r x
+		rm /mnt/fill
+		echo freed
+		read -r x'
+	await_line '^filled$'
+	local monitor full
+	monitor=$(monitor_of "$pid")
+	full=$(rss "$monitor")
+	((full > 256 * 1024)) || fail "the guest has filled 256 MiB, and its monitor has $full KiB"
+	echo >&7
+	await_line '^freed$'
+	await 90 'the memory to come back' rss_below "$monitor" $((full - 200 * 1024))
+	note "$((full / 1024)) MiB, and $(($(rss "$monitor") / 1024)) MiB once they were freed"
+	echo >&7
+	finish
+	expect_status 0
+}
+
+# What is asked for goes to the host, as far as the guest can spare it, and comes back.
+case_balloon() {
+	own_state
+	need curl jq
+	need_mem 800
+	local monitor full free
+	"$kvmbox" boot -d --name b --mem 512M -- /bin/sh -c '
+		mount -t tmpfs -o size=400m none /mnt
+		dd if=/dev/zero of=/mnt/fill bs=1M count=256 2>/dev/null
+		echo filled
+		sleep 1000'
+	await 60 'the guest to fill its memory' has_filled
+	monitor=$(jq .monitor_pid "$state/b/state.json")
+	full=$(rss "$monitor")
+	"$kvmbox" exec b rm /mnt/fill
+	balloon '{"amount_mib": 300}' >answer
+	[[ ! -s answer ]] || fail "the answer: $(<answer)"
+	await 90 'the guest to give memory up' balloon_is $((300 << 20))
+	await 30 'the memory to come back' rss_below "$monitor" $((full - 200 * 1024))
+	free=$("$kvmbox" exec b cat /proc/meminfo | awk '$1 == "MemTotal:" { print $2 }')
+	balloon '{"amount_mib": 512}' | grep -q 'amount_mib: 512 is out of range' || fail "all of the memory could be asked for"
+	balloon '{"amount_mib": 0}'
+	await 90 'the guest to take it back' balloon_is 0
+	"$kvmbox" exec b dd if=/dev/zero of=/mnt/fill bs=1M count=256 2>/dev/null
+	note "$((full / 1024)) MiB, $(($(rss "$monitor") / 1024)) MiB once they were filled again; MemTotal was $free kB"
+	"$kvmbox" stop b
+}
+
+# balloon BODY: sets the balloon of the VM b.
+balloon() {
+	curl -s --unix-socket "$state/b/control.sock" -X PATCH http://x/balloon -d "$1"
+}
+
+has_filled() {
+	"$kvmbox" logs b | grep -qx filled
+}
+
+balloon_is() {
+	"$kvmbox" stats --json b | grep -q "\"balloon_bytes\": *$1\b"
+}
