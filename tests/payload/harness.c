@@ -79,15 +79,25 @@ struct payload_disk *payload_add_disk(struct payload *p, uint64_t size)
 	return d;
 }
 
-void payload_add_stream_net(struct payload *p)
+static void add_stream_net(struct payload *p, bool echo_only)
 {
 	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) ||
 	    passt_port_new(fds[0], &p->net))
 		die("a network card");
-	p->peer = peer_start(fds[1], true);
+	p->peer = peer_start(fds[1], true, echo_only);
 	close(fds[1]);
+}
+
+void payload_add_stream_net(struct payload *p)
+{
+	add_stream_net(p, false);
+}
+
+void payload_add_echo_net(struct payload *p)
+{
+	add_stream_net(p, true);
 }
 
 void payload_add_tap(struct payload *p, unsigned int pairs)
@@ -105,7 +115,7 @@ void payload_add_tap(struct payload *p, unsigned int pairs)
 
 	int fd = peer_open_tap();
 
-	p->peer = peer_start(fd, false);
+	p->peer = peer_start(fd, false, false);
 	close(fd);
 }
 
@@ -265,10 +275,15 @@ static void stop(const struct payload *p, struct ends *e)
 		channel_send(e->channel, &msg, -1);
 }
 
+static unsigned int timeout_ms(const struct payload *p)
+{
+	return p->timeout_ms ? p->timeout_ms : TIMEOUT_MS;
+}
+
 /* Serve the ends until the monitor has closed all of them. */
 static void serve(struct payload *p, struct ends *e)
 {
-	uint64_t deadline = clock_now_ns() + TIMEOUT_MS * 1000000ull;
+	uint64_t deadline = clock_now_ns() + timeout_ms(p) * 1000000ull;
 	bool console_open = true;
 
 	/* The log's end is the last that a process which ends lets go of. */
@@ -385,7 +400,8 @@ void payload_run(struct payload *p)
 	p->log = e.err.buf;
 	p->log_len = e.err.len;
 	if (p->timed_out)
-		payload_expect(p, false, "the machine did not end within %u s", TIMEOUT_MS / 1000);
+		payload_expect(p, false, "the machine did not end within %u s",
+			       timeout_ms(p) / 1000);
 }
 
 void payload_expect(struct payload *p, bool good, const char *fmt, ...)
@@ -401,6 +417,19 @@ void payload_expect(struct payload *p, bool good, const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fprintf(stderr, "\n");
+}
+
+char *payload_console_tail(const struct payload *p, size_t len)
+{
+	size_t from = p->console_len > len ? p->console_len - len : 0;
+	char *tail = calloc(1, len + 1), *to = tail;
+
+	if (!tail)
+		die("memory");
+	for (size_t i = from; i < p->console_len; i++)
+		if (p->console[i] == '\n' || (p->console[i] >= ' ' && p->console[i] < 0x7f))
+			*to++ = p->console[i];
+	return tail;
 }
 
 static const char *end_name(uint64_t why)
