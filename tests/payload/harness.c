@@ -196,7 +196,8 @@ struct ends {
 	int channel, console, log;
 	struct text out, err;
 	size_t input_done;
-	uint64_t stop_at; /* ns; 0: not to be stopped */
+	uint64_t stop_at;  /* ns; 0: not to be stopped */
+	uint64_t pause_at; /* ns; 0: not to be paused, or being paused */
 };
 
 static void close_end(int *fd)
@@ -222,6 +223,19 @@ static void answer_connect(struct payload *p, const struct ends *e, const struct
 		close(pair[1]);
 }
 
+static void send_message(const struct ends *e, uint32_t type)
+{
+	struct message msg = { .type = type };
+
+	channel_send(e->channel, &msg, -1);
+}
+
+static void plan_pause(const struct payload *p, struct ends *e)
+{
+	if (p->pause_every_ms)
+		e->pause_at = clock_now_ns() + p->pause_every_ms * 1000000ull;
+}
+
 static void handle_message(struct payload *p, struct ends *e)
 {
 	struct message msg;
@@ -239,6 +253,12 @@ static void handle_message(struct payload *p, struct ends *e)
 			close_end(&e->console);
 		if (p->stop_after_ms)
 			e->stop_at = clock_now_ns() + p->stop_after_ms * 1000000ull;
+		plan_pause(p, e);
+		break;
+	case MESSAGE_PAUSED:
+		p->pauses++;
+		send_message(e, MESSAGE_RESUME);
+		plan_pause(p, e);
 		break;
 	case MESSAGE_CONNECT:
 		answer_connect(p, e, &msg);
@@ -266,13 +286,11 @@ static void feed_input(const struct payload *p, struct ends *e)
 
 static void stop(const struct payload *p, struct ends *e)
 {
-	struct message msg = { .type = MESSAGE_STOP };
-
 	e->stop_at = 0;
 	if (p->hang_up)
 		close_end(&e->channel);
 	else
-		channel_send(e->channel, &msg, -1);
+		send_message(e, MESSAGE_STOP);
 }
 
 static unsigned int timeout_ms(const struct payload *p)
@@ -296,6 +314,10 @@ static void serve(struct payload *p, struct ends *e)
 		}
 		if (e->stop_at && now >= e->stop_at)
 			stop(p, e);
+		if (e->pause_at && now >= e->pause_at) {
+			e->pause_at = 0;
+			send_message(e, MESSAGE_PAUSE);
+		}
 		short console = p->read_console && console_open ? POLLIN : 0;
 		if (e->input_done < p->input_len)
 			console |= POLLOUT;
@@ -304,7 +326,7 @@ static void serve(struct payload *p, struct ends *e)
 			{ .fd = console ? e->console : -1, .events = console },
 			{ .fd = e->log, .events = POLLIN },
 		};
-		if (poll(fds, 3, e->stop_at ? 20 : 200) < 0 && errno != EINTR)
+		if (poll(fds, 3, e->stop_at || e->pause_at ? 20 : 200) < 0 && errno != EINTR)
 			die("poll");
 		if (fds[0].revents)
 			handle_message(p, e);

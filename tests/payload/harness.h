@@ -48,13 +48,14 @@ struct payload {
 	bool workload;       /* the machine has one, and therefore vsock */
 	const void *input;   /* to write to the serial port */
 	size_t input_len;
-	bool read_console;          /* false: nobody reads what the guest prints */
-	bool close_console;         /* nobody ever will: our end is closed as the guest starts */
-	bool lazy_console;          /* read, but slowly */
-	unsigned int stop_after_ms; /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
-	bool hang_up;               /* then close the channel instead of saying so */
-	bool partial;               /* the payload does not come to "done" */
-	unsigned int timeout_ms;    /* 0: as long as the slowest test takes */
+	bool read_console;           /* false: nobody reads what the guest prints */
+	bool close_console;          /* nobody ever will: our end is closed as the guest starts */
+	bool lazy_console;           /* read, but slowly */
+	unsigned int stop_after_ms;  /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
+	unsigned int pause_every_ms; /* pause the machine, and let it go on at once; 0: never */
+	bool hang_up;                /* then close the channel instead of saying so */
+	bool partial;                /* the payload does not come to "done" */
+	unsigned int timeout_ms;     /* 0: as long as the slowest test takes */
 
 	/* what happened */
 	bool running;           /* MESSAGE_RUNNING came */
@@ -68,6 +69,7 @@ struct payload {
 	size_t log_len;
 	int connects[PAYLOAD_CONNECTS_MAX]; /* the host's ends of vsock connections */
 	unsigned int nconnects;
+	unsigned int pauses; /* that the monitor said were reached */
 	unsigned int failures;
 };
 

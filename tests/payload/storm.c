@@ -32,10 +32,11 @@
 #define GUARDED_FIRST 0x0a
 #define GUARDED_COUNT 3
 
-#define ROUND_OPS  1000u
-#define STUCK      100000u /* looks at a second CPU that does not get on */
-#define DISK_BLOCK 4096u
-#define STACK      0x8000u
+#define ROUND_OPS   1000u
+#define NEWS_ROUNDS 16
+#define STUCK       100000u /* looks at a second CPU that does not get on */
+#define DISK_BLOCK  4096u
+#define STACK       0x8000u
 
 /* ---- the victims ---- */
 
@@ -652,7 +653,7 @@ static void second_cpu(void)
 static uint32_t seed, answers, pokes;
 
 /* What the second CPU did to the port is undone, as far as printing needs it. */
-static void begin_verdict(void)
+static void begin_line(void)
 {
 	outb(SERIAL_PORT + UART_LCR, UART_LCR_WLEN8);
 	outb(SERIAL_PORT + UART_MCR, 0);
@@ -662,7 +663,7 @@ static void begin_verdict(void)
 
 static void give_up(uint32_t i, const char *what)
 {
-	begin_verdict();
+	begin_line();
 	fail("storm", "seed %u operation %u: %s: %s", seed, operation, victims[i].t->name, what);
 	payload_done();
 }
@@ -745,11 +746,15 @@ static void run_round(void)
 
 static void first_cpu(void)
 {
-	while (operation < operations) {
+	for (uint32_t round = 0; operation < operations; round++) {
 		run_round();
 		victim = (victim + 1) % ARRAY_SIZE(victims);
+		if (round % NEWS_ROUNDS == 0) {
+			begin_line();
+			print("at operation %u\n", operation);
+		}
 	}
-	begin_verdict();
+	begin_line();
 	print("ok storm seed %u: %u operations, %u answers of others, %u of the victim's "
 	      "requests\n",
 	      seed, operation, answers - pokes, pokes);

@@ -3,7 +3,7 @@
  * Runs a driver gone mad (storm.c), OPERATIONS for each SEED: the monitor survives all of it, with
  * the other devices' data right, says little, and writes to no disk that is read-only and not past
  * the end of the other. With "loops" for a seed, the disks' queues have threads of their own from
- * then on.
+ * then on; with "pause", the machine is paused all the time, whatever is in flight.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,17 +16,32 @@
 #define MEM_BYTES  (256u << 20) /* as storm.c has it */
 #define DISK_BYTES (8u << 20)
 #define TAIL_BYTES 400
+#define PAUSE_MS   25
 
 /* What a guest may make the monitor say: the device's limits come to less. */
 #define LINES_MAX        400
 #define LINES_PER_SECOND 40
 
-/* A tenth of what it takes on an idle machine, without sanitizers. */
-#define OPERATIONS_PER_SECOND 2000u
+/* A small part of what is done on an idle machine, even under a sanitizer. */
+#define OPERATIONS_PER_SECOND 300u
 
 static uint8_t input[1 << 16]; /* for the serial port */
 
-static bool run(const char *path, const char *operations, const char *seed, bool loops)
+/* The last word of how far it got; there is much between such lines. */
+static unsigned int last_news(const struct payload *p)
+{
+	static const char mark[] = "\nat operation ";
+	const char *news = NULL, *at = p->console;
+	size_t left = p->console_len;
+
+	while ((at = memmem(at, left, mark, strlen(mark)))) {
+		news = at += strlen(mark);
+		left = p->console_len - (size_t)(at - p->console);
+	}
+	return news ? (unsigned int)strtoul(news, NULL, 10) : 0;
+}
+
+static bool run(const char *path, const char *operations, const char *seed, bool loops, bool pause)
 {
 	struct payload p;
 	char cmdline[64];
@@ -41,6 +56,7 @@ static bool run(const char *path, const char *operations, const char *seed, bool
 	p.partial = true;
 	p.timeout_ms =
 		60000 + (unsigned int)strtoul(operations, NULL, 10) / OPERATIONS_PER_SECOND * 1000;
+	p.pause_every_ms = pause ? PAUSE_MS : 0;
 	p.input = input;
 	p.input_len = sizeof(input);
 	for (unsigned int i = 0; i < 2; i++) {
@@ -62,14 +78,17 @@ static bool run(const char *path, const char *operations, const char *seed, bool
 
 	payload_expect_end(&p, VM_END_RESET);
 	payload_expect(&p, verdict && strstr(verdict, "\ndone\n"),
-		       "the payload with %s did not come to its end: ...%s", cmdline, tail);
+		       "the payload with %s did not come to its end after operation %u: ...%s",
+		       cmdline, last_news(&p), tail);
 	payload_expect(&p, lines < LINES_MAX + LINES_PER_SECOND * seconds,
 		       "the log is flooded: %u lines in %u s", lines, seconds);
+	payload_expect(&p, !pause || p.pauses, "the machine was never paused");
 	payload_expect_disk(&p, 0, 0, NULL, DISK_BYTES);
 	payload_expect(&p, !fstat(p.disks[1].fd, &st) && st.st_size == DISK_BYTES,
 		       "the disk's size changed");
 	if (verdict)
-		printf("%.*s, in %u s\n", (int)strcspn(verdict + 1, "\n"), verdict + 1, seconds);
+		printf("%.*s, %u pauses, in %u s\n", (int)strcspn(verdict + 1, "\n"), verdict + 1,
+		       p.pauses, seconds);
 	fflush(stdout);
 	free(tail);
 	return payload_verdict(&p);
@@ -77,10 +96,10 @@ static bool run(const char *path, const char *operations, const char *seed, bool
 
 int main(int argc, char **argv)
 {
-	bool good = true, loops = false;
+	bool good = true, loops = false, pause = false;
 
 	if (argc < 4) {
-		fprintf(stderr, "usage: %s PAYLOAD OPERATIONS SEED|loops...\n", argv[0]);
+		fprintf(stderr, "usage: %s PAYLOAD OPERATIONS SEED|loops|pause...\n", argv[0]);
 		return 2;
 	}
 	for (size_t i = 0; i < sizeof(input); i++)
@@ -88,8 +107,10 @@ int main(int argc, char **argv)
 	for (int i = 3; i < argc; i++) {
 		if (!strcmp(argv[i], "loops"))
 			loops = true;
+		else if (!strcmp(argv[i], "pause"))
+			pause = true;
 		else
-			good &= run(argv[1], argv[2], argv[i], loops);
+			good &= run(argv[1], argv[2], argv[i], loops, pause);
 	}
 	return !good;
 }
