@@ -81,15 +81,25 @@ struct payload_disk *payload_add_disk(struct payload *p, uint64_t size)
 	return d;
 }
 
-void payload_add_stream_net(struct payload *p)
+static void add_stream_net(struct payload *p, bool echo_only)
 {
 	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) ||
 	    passt_port_new(fds[0], &p->net))
 		die("a network card");
-	p->peer = peer_start(fds[1], true);
+	p->peer = peer_start(fds[1], true, echo_only);
 	close(fds[1]);
+}
+
+void payload_add_stream_net(struct payload *p)
+{
+	add_stream_net(p, false);
+}
+
+void payload_add_echo_net(struct payload *p)
+{
+	add_stream_net(p, true);
 }
 
 void payload_add_tap(struct payload *p, unsigned int pairs)
@@ -107,7 +117,7 @@ void payload_add_tap(struct payload *p, unsigned int pairs)
 
 	int fd = peer_open_tap();
 
-	p->peer = peer_start(fd, false);
+	p->peer = peer_start(fd, false, false);
 	close(fd);
 }
 
@@ -219,7 +229,8 @@ struct ends {
 	int channel, console, log;
 	struct text out, err;
 	size_t input_done;
-	uint64_t stop_at; /* ns; 0: not to be stopped */
+	uint64_t stop_at;  /* ns; 0: not to be stopped */
+	uint64_t pause_at; /* ns; 0: not to be paused, or being paused */
 };
 
 static void close_end(int *fd)
@@ -245,6 +256,19 @@ static void answer_connect(struct payload *p, const struct ends *e, const struct
 		close(pair[1]);
 }
 
+static void send_message(const struct ends *e, uint32_t type)
+{
+	struct message msg = { .type = type };
+
+	channel_send(e->channel, &msg, -1);
+}
+
+static void plan_pause(const struct payload *p, struct ends *e)
+{
+	if (p->pause_every_ms)
+		e->pause_at = clock_now_ns() + p->pause_every_ms * 1000000ull;
+}
+
 static void handle_message(struct payload *p, struct ends *e)
 {
 	struct message msg;
@@ -262,6 +286,12 @@ static void handle_message(struct payload *p, struct ends *e)
 			close_end(&e->console);
 		if (p->stop_after_ms)
 			e->stop_at = clock_now_ns() + p->stop_after_ms * 1000000ull;
+		plan_pause(p, e);
+		break;
+	case MESSAGE_PAUSED:
+		p->pauses++;
+		send_message(e, MESSAGE_RESUME);
+		plan_pause(p, e);
 		break;
 	case MESSAGE_CONNECT:
 		answer_connect(p, e, &msg);
@@ -289,19 +319,22 @@ static void feed_input(const struct payload *p, struct ends *e)
 
 static void stop(const struct payload *p, struct ends *e)
 {
-	struct message msg = { .type = MESSAGE_STOP };
-
 	e->stop_at = 0;
 	if (p->hang_up)
 		close_end(&e->channel);
 	else
-		channel_send(e->channel, &msg, -1);
+		send_message(e, MESSAGE_STOP);
+}
+
+static unsigned int timeout_ms(const struct payload *p)
+{
+	return p->timeout_ms ? p->timeout_ms : TIMEOUT_MS;
 }
 
 /* Serve the ends until the monitor has closed all of them. */
 static void serve(struct payload *p, struct ends *e)
 {
-	uint64_t deadline = clock_now_ns() + TIMEOUT_MS * 1000000ull;
+	uint64_t deadline = clock_now_ns() + timeout_ms(p) * 1000000ull;
 	bool console_open = true;
 
 	/* The log's end is the last that a process which ends lets go of. */
@@ -314,6 +347,10 @@ static void serve(struct payload *p, struct ends *e)
 		}
 		if (e->stop_at && now >= e->stop_at)
 			stop(p, e);
+		if (e->pause_at && now >= e->pause_at) {
+			e->pause_at = 0;
+			send_message(e, MESSAGE_PAUSE);
+		}
 		short console = p->read_console && console_open ? POLLIN : 0;
 		if (e->input_done < p->input_len)
 			console |= POLLOUT;
@@ -322,7 +359,7 @@ static void serve(struct payload *p, struct ends *e)
 			{ .fd = console ? e->console : -1, .events = console },
 			{ .fd = e->log, .events = POLLIN },
 		};
-		if (poll(fds, 3, e->stop_at ? 20 : 200) < 0 && errno != EINTR)
+		if (poll(fds, 3, e->stop_at || e->pause_at ? 20 : 200) < 0 && errno != EINTR)
 			die("poll");
 		if (fds[0].revents)
 			handle_message(p, e);
@@ -427,7 +464,8 @@ void payload_run(struct payload *p)
 	p->log = e.err.buf;
 	p->log_len = e.err.len;
 	if (p->timed_out)
-		payload_expect(p, false, "the machine did not end within %u s", TIMEOUT_MS / 1000);
+		payload_expect(p, false, "the machine did not end within %u s",
+			       timeout_ms(p) / 1000);
 }
 
 void payload_expect(struct payload *p, bool good, const char *fmt, ...)
@@ -443,6 +481,19 @@ void payload_expect(struct payload *p, bool good, const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fprintf(stderr, "\n");
+}
+
+char *payload_console_tail(const struct payload *p, size_t len)
+{
+	size_t from = p->console_len > len ? p->console_len - len : 0;
+	char *tail = calloc(1, len + 1), *to = tail;
+
+	if (!tail)
+		die("memory");
+	for (size_t i = from; i < p->console_len; i++)
+		if (p->console[i] == '\n' || (p->console[i] >= ' ' && p->console[i] < 0x7f))
+			*to++ = p->console[i];
+	return tail;
 }
 
 static const char *end_name(uint64_t why)

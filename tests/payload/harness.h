@@ -50,12 +50,14 @@ struct payload {
 	bool workload;       /* the machine has one, and therefore vsock */
 	const void *input;   /* to write to the serial port */
 	size_t input_len;
-	bool read_console;          /* false: nobody reads what the guest prints */
-	bool close_console;         /* nobody ever will: our end is closed as the guest starts */
-	bool lazy_console;          /* read, but slowly */
-	unsigned int stop_after_ms; /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
-	bool hang_up;               /* then close the channel instead of saying so */
-	bool partial;               /* the payload does not come to "done" */
+	bool read_console;           /* false: nobody reads what the guest prints */
+	bool close_console;          /* nobody ever will: our end is closed as the guest starts */
+	bool lazy_console;           /* read, but slowly */
+	unsigned int stop_after_ms;  /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
+	unsigned int pause_every_ms; /* pause the machine, and let it go on at once; 0: never */
+	bool hang_up;                /* then close the channel instead of saying so */
+	bool partial;                /* the payload does not come to "done" */
+	unsigned int timeout_ms;     /* 0: as long as the slowest test takes */
 
 	/* what happened */
 	bool running;           /* MESSAGE_RUNNING came */
@@ -69,6 +71,7 @@ struct payload {
 	size_t log_len;
 	int connects[PAYLOAD_CONNECTS_MAX]; /* the host's ends of vsock connections */
 	unsigned int nconnects;
+	unsigned int pauses; /* that the monitor said were reached */
 	unsigned int failures;
 };
 
@@ -87,6 +90,9 @@ struct payload_disk *payload_add_disk(struct payload *p, uint64_t size);
  */
 void payload_add_stream_net(struct payload *p);
 
+/* Likewise, but all that the other end does is to send frames back. */
+void payload_add_echo_net(struct payload *p);
+
 /*
  * Likewise over a tap with @pairs queues, in a network namespace of its own. Exits with 77 where
  * that is not to be had.
@@ -96,14 +102,20 @@ void payload_add_tap(struct payload *p, unsigned int pairs);
 /* Set the tap payload0 up. Returns the host's end of it, a packet socket. */
 int peer_open_tap(void);
 
-/* Start that process (peer.c) on @fd: a stream socket, or what peer_open_tap() returned. */
-pid_t peer_start(int fd, bool stream);
+/*
+ * Start that process (peer.c) on @fd: a stream socket, or what peer_open_tap() returned. With
+ * @echo_only it does nothing else that frames may ask for.
+ */
+pid_t peer_start(int fd, bool stream, bool echo_only);
 
 void payload_run(struct payload *p);
 
 /* Note a failure of the test unless @good. */
 void payload_expect(struct payload *p, bool good, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The last @len bytes that the payload printed, or all, without what is not text. Free it. */
+char *payload_console_tail(const struct payload *p, size_t len);
 
 /* That the machine ended for reason @why, and the monitor in order. */
 void payload_expect_end(struct payload *p, enum vm_end why);

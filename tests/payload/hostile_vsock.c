@@ -221,6 +221,87 @@ static void reset_connected(void)
 	}
 }
 
+/* ---- memory that changes while the device works with it ---- */
+
+enum job { NOTHING, HEADER, DESCRIPTOR };
+
+static volatile enum job job;
+static volatile uint32_t rounds;
+
+static void ap_main(void)
+{
+	volatile struct virtio_vsock_hdr *h = v->tx;
+	volatile struct vring_desc *d;
+
+	for (uint32_t i = 0;; i++) {
+		switch (job) {
+		case HEADER:
+			h->op = (uint16_t)(i % 9);
+			h->len = i % 3 ? 64 : 0xffffffff;
+			h->src_cid = i % 5 ? VSOCK_GUEST : i;
+			h->src_port = VSOCK_PORT + i % 16;
+			h->type = i % 7 ? VIRTIO_VSOCK_TYPE_STREAM : (uint16_t)i;
+			h->buf_alloc = i % 2 ? VSOCK_BUF : 0;
+			h->fwd_cnt = i;
+			break;
+		case DESCRIPTOR:
+			d = v->q[VSOCK_TX].desc;
+			d->len = i % 3 ? sizeof(*v->tx) + 64 : i;
+			d->addr = i % 5 ? (uintptr_t)v->tx : ~0ull;
+			d->flags = i % 7 ? 0 : VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
+			break;
+		default:
+			relax();
+		}
+		rounds++;
+	}
+}
+
+static void ap_do(enum job what)
+{
+	uint32_t before = rounds;
+
+	job = what;
+	while (rounds - before < 3)
+		relax();
+}
+
+static void take_answers(void)
+{
+	while (v->q[VSOCK_RX].used->idx != v->q[VSOCK_RX].used_idx)
+		vsock_receive(v);
+}
+
+/* Whatever the device takes the packet for, it is one that it refuses or deals with. */
+static void header_changes(void)
+{
+	ap_do(HEADER);
+	for (int i = 0; i < 200; i++) {
+		vsock_header(v, VIRTIO_VSOCK_OP_RW, 1, 64);
+		require("a packet is not taken", vsock_send_raw(v, sizeof(*v->tx) + 64));
+		take_answers();
+	}
+	ap_do(NOTHING);
+	require("the device asks for a reset",
+		!(vdev_status(&v->dev) & VIRTIO_CONFIG_S_NEEDS_RESET));
+	vsock->start(0);
+}
+
+static void descriptor_changes(void)
+{
+	vsock->start(F_INDIRECT);
+	ap_do(DESCRIPTOR);
+	for (int i = 0; i < 100; i++) {
+		vsock_header(v, VIRTIO_VSOCK_OP_RW, 1, 64);
+		vsock_post(v, sizeof(*v->tx) + 64);
+		for (int k = 0; k < 3; k++)
+			relax();
+		if (vdev_status(&v->dev) & VIRTIO_CONFIG_S_NEEDS_RESET)
+			vsock->start(F_INDIRECT);
+	}
+	ap_do(NOTHING);
+}
+
 static const struct {
 	const char *name;
 	void (*attack)(void);
@@ -240,12 +321,15 @@ static const struct {
 	{ "connections", connections, HARMLESS },
 	{ "receive-stall", receive_stall, HARMLESS },
 	{ "reset-connected", reset_connected, HARMLESS },
+	{ "header-changes", header_changes, HARMLESS },
+	{ "descriptor-changes", descriptor_changes, ANYTHING },
 };
 
 void payload_main(void)
 {
 	if (!targets_init())
 		return;
+	ap_start(ap_main);
 	for (unsigned int i = 0; i < ARRAY_SIZE(attacks); i++) {
 		if (!attack_begin(vsock, attacks[i].name, 0))
 			continue;

@@ -24,6 +24,7 @@
 struct peer {
 	int fd;
 	bool stream;
+	bool echo_only;
 	union {
 		struct virtio_net_hdr hdr;
 		uint32_t length;
@@ -91,7 +92,7 @@ static void answer(struct peer *p, size_t len)
 	uint8_t mac[6];
 	uint8_t op = f->op;
 
-	if (len < sizeof(*f) || f->protocol != PEER_PROTOCOL)
+	if (len < sizeof(*f) || f->protocol != PEER_PROTOCOL || (p->echo_only && op != PEER_ECHO))
 		return;
 	memcpy(mac, f->dst, 6);
 	memcpy(f->dst, f->src, 6);
@@ -156,7 +157,7 @@ int peer_open_tap(void)
 	return fd;
 }
 
-pid_t peer_start(int fd, bool stream)
+pid_t peer_start(int fd, bool stream, bool echo_only)
 {
 	pid_t pid = fork();
 
@@ -171,6 +172,7 @@ pid_t peer_start(int fd, bool stream)
 	if (!p)
 		die("memory");
 	p->stream = stream;
+	p->echo_only = echo_only;
 	p->fd = fd;
 	for (size_t len; (len = peer_read(p));)
 		answer(p, len);

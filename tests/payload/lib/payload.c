@@ -17,8 +17,11 @@
 #define ICR_INIT       0x4500u
 #define ICR_STARTUP    0x4600u
 
-static uint8_t heap[HEAP_BYTES] __attribute__((aligned(4096)));
-static size_t heap_used;
+static uint8_t heap_bytes[HEAP_BYTES] __attribute__((aligned(4096)));
+static struct heap own_heap = { .base = heap_bytes, .size = HEAP_BYTES };
+static struct heap *heap = &own_heap;
+
+unsigned int patience = PATIENCE;
 
 void *memcpy(void *dst, const void *src, size_t n)
 {
@@ -81,6 +84,23 @@ bool cmdline_has(const char *word)
 			s++;
 	}
 	return false;
+}
+
+uint32_t cmdline_number(const char *name, uint32_t otherwise)
+{
+	const char *s = (const char *)(uintptr_t)boot_params()->hdr.cmd_line_ptr;
+	size_t n = strlen(name);
+
+	for (; *s; s++) {
+		if (memcmp(s, name, n) || s[n] != '=')
+			continue;
+		uint32_t v = 0;
+
+		for (s += n + 1; *s >= '0' && *s <= '9'; s++)
+			v = 10 * v + (uint32_t)(*s - '0');
+		return v;
+	}
+	return otherwise;
 }
 
 static void put_number(uint64_t v, unsigned int base)
@@ -177,15 +197,28 @@ void expect_eq(const char *name, uint64_t got, uint64_t want)
 
 void *alloc(size_t size, size_t align)
 {
-	heap_used = (heap_used + align - 1) & ~(align - 1);
-	if (size > sizeof(heap) - heap_used) {
+	size_t at = (heap->used + align - 1) & ~(align - 1);
+
+	if (at > heap->size || size > heap->size - at) {
 		fail("alloc", "the payload's heap is too small");
 		payload_done();
 	}
-	void *p = heap + heap_used;
+	void *p = heap->base + at;
 
-	heap_used += size;
+	if (at < heap->dirty)
+		memset(p, 0, size);
+	heap->used = at + size;
+	if (heap->used > heap->dirty)
+		heap->dirty = heap->used;
 	return p;
+}
+
+struct heap *alloc_from(struct heap *from)
+{
+	struct heap *before = heap;
+
+	heap = from;
+	return before;
 }
 
 const struct boot_params *boot_params(void)

@@ -135,6 +135,8 @@ size_t strlen(const char *s);
 int strcmp(const char *a, const char *b);
 /* Whether the command line has @word as one of its words. */
 bool cmdline_has(const char *word);
+/* The number behind the word @name= of the command line, or @otherwise. */
+uint32_t cmdline_number(const char *name, uint32_t otherwise);
 
 /* Text on the serial port. print() knows %s, %c, %u (unsigned), %x and %p (uint64_t, in hex). */
 void print(const char *fmt, ...);
@@ -146,8 +148,12 @@ void fail(const char *name, const char *fmt, ...);
 void expect(const char *name, bool good, const char *otherwise);
 void expect_eq(const char *name, uint64_t got, uint64_t want);
 
-/* How often to look before giving up waiting for something that takes an exit to look at. */
+/*
+ * How often to look before giving up waiting for something that takes an exit to look at: PATIENCE,
+ * or less where it may well never come.
+ */
 #define PATIENCE 1000000u
+extern unsigned int patience;
 
 /* Give the host's threads time: an exit to the monitor and back, through a port that nobody has. */
 static inline void relax(void)
@@ -155,8 +161,19 @@ static inline void relax(void)
 	inb(NOBODYS_PORT);
 }
 
-/* Zeroed memory that is never given back. @align is a power of two. */
+/* Memory to take pieces from. */
+struct heap {
+	uint8_t *base;
+	size_t size;
+	size_t used;
+	size_t dirty; /* so much of it may hold something; the rest is zeroes */
+};
+
+/* Zeroed memory. @align is a power of two. Given back only by setting the heap's @used back. */
 void *alloc(size_t size, size_t align);
+
+/* Have alloc() take from @heap from now on. Returns what it took from before. */
+struct heap *alloc_from(struct heap *heap);
 
 /* Address of struct boot_params, as %rsi had it. */
 extern uint64_t boot_params_gpa;

@@ -2,6 +2,7 @@
 #include "target.h"
 
 #define QUEUE_SIZE 8
+#define ENTROPY    16
 
 struct blk target_blk;
 struct vsock target_vsock;
@@ -10,6 +11,15 @@ struct balloon target_balloon;
 static struct vdev rng;
 static struct vq rng_q;
 
+/* What requests read into. */
+static uint8_t *sector, *entropy;
+
+static bool find_blk(void)
+{
+	sector = alloc(SECTOR, 16);
+	return blk_find(&target_blk, 0);
+}
+
 static bool start_blk(uint64_t features)
 {
 	return blk_start(&target_blk, features, QUEUE_SIZE);
@@ -17,11 +27,15 @@ static bool start_blk(uint64_t features)
 
 static bool works_blk(void)
 {
-	static uint8_t sector[SECTOR];
-
-	memset(sector, 0, sizeof(sector));
+	memset(sector, 0, SECTOR);
 	return blk_request(&target_blk, VIRTIO_BLK_T_IN, 0, sector, SECTOR) == VIRTIO_BLK_S_OK &&
 	       blk_is_pattern(sector, 0, SECTOR);
+}
+
+static bool find_rng(void)
+{
+	entropy = alloc(ENTROPY, 16);
+	return vdev_find(&rng, VIRTIO_ID_RNG, 0);
 }
 
 static bool start_rng(uint64_t features)
@@ -34,11 +48,14 @@ static bool start_rng(uint64_t features)
 
 static bool works_rng(void)
 {
-	static uint8_t bytes[16];
-
-	vq_desc(&rng_q, 0, bytes, sizeof(bytes), VRING_DESC_F_WRITE, 0);
+	vq_desc(&rng_q, 0, entropy, ENTROPY, VRING_DESC_F_WRITE, 0);
 	vq_submit(&rng_q, 0);
-	return vq_wait(&rng_q, 1) && vq_take(&rng_q).len == sizeof(bytes);
+	return vq_wait(&rng_q, 1) && vq_take(&rng_q).len == ENTROPY;
+}
+
+static bool find_vsock(void)
+{
+	return vsock_find(&target_vsock);
 }
 
 static bool start_vsock(uint64_t features)
@@ -57,6 +74,11 @@ static bool works_vsock(void)
 	       vsock_expect(&target_vsock, VIRTIO_VSOCK_OP_RST, 77);
 }
 
+static bool find_net(void)
+{
+	return net_find(&target_net);
+}
+
 /* Only what every port can do is asked for. */
 static bool start_net(uint64_t features)
 {
@@ -66,6 +88,11 @@ static bool start_net(uint64_t features)
 static bool works_net(void)
 {
 	return net_echo(&target_net, 0, 100);
+}
+
+static bool find_balloon(void)
+{
+	return balloon_find(&target_balloon);
 }
 
 static bool start_balloon(uint64_t features)
@@ -84,24 +111,23 @@ static bool works_balloon(void)
 }
 
 struct target targets[TARGETS] = {
-	[TARGET_BLK] = { "blk", &target_blk.dev, &target_blk.q, 2, start_blk, works_blk },
-	[TARGET_RNG] = { "rng", &rng, &rng_q, 1, start_rng, works_rng },
+	[TARGET_BLK] = { "blk", &target_blk.dev, &target_blk.q, 2, find_blk, start_blk, works_blk },
+	[TARGET_RNG] = { "rng", &rng, &rng_q, 1, find_rng, start_rng, works_rng },
 	[TARGET_VSOCK] = { "vsock", &target_vsock.dev, &target_vsock.q[VSOCK_TX], VSOCK_QUEUES,
-			   start_vsock, works_vsock },
-	[TARGET_NET] = { "net", &target_net.dev, &target_net.tx[0], 3, start_net, works_net },
+			   find_vsock, start_vsock, works_vsock },
+	[TARGET_NET] = { "net", &target_net.dev, &target_net.tx[0], 3, find_net, start_net,
+			 works_net },
 	[TARGET_BALLOON] = { "balloon", &target_balloon.dev, &target_balloon.q[BALLOON_REPORTING],
-			     BALLOON_QUEUES, start_balloon, works_balloon },
+			     BALLOON_QUEUES, find_balloon, start_balloon, works_balloon },
 };
 
 bool targets_init(void)
 {
-	if (!blk_find(&target_blk, 0) || !vdev_find(&rng, VIRTIO_ID_RNG, 0) ||
-	    !vsock_find(&target_vsock) || !net_find(&target_net) ||
-	    !balloon_find(&target_balloon)) {
-		fail("targets", "not all devices are there");
-		return false;
-	}
 	for (int i = 0; i < TARGETS; i++) {
+		if (!targets[i].find()) {
+			fail("targets", "not all devices are there");
+			return false;
+		}
 		if (!targets[i].start(0) || !targets[i].works()) {
 			fail("targets", "%s does not work to begin with", targets[i].name);
 			return false;

@@ -25,6 +25,7 @@ struct target {
 	struct vdev *dev;
 	struct vq *q;                     /* the queue to attack */
 	uint32_t nqueues;                 /* of the device */
+	bool (*find)(void);               /* and allocate what its requests need */
 	bool (*start)(uint64_t features); /* from whatever state it is in */
 	bool (*works)(void);              /* a request of its own gets its answer */
 };

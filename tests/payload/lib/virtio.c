@@ -64,7 +64,7 @@ void vdev_go(const struct vdev *d)
 
 bool vdev_needs_reset(const struct vdev *d)
 {
-	for (unsigned int i = 0; i < PATIENCE; i++) {
+	for (unsigned int i = 0; i < patience; i++) {
 		if (vdev_status(d) & VIRTIO_CONFIG_S_NEEDS_RESET)
 			return true;
 		relax();
@@ -140,7 +140,7 @@ void vq_submit(struct vq *q, uint16_t head)
 
 bool vq_wait(const struct vq *q, uint16_t n)
 {
-	for (unsigned int i = 0; i < PATIENCE; i++) {
+	for (unsigned int i = 0; i < patience; i++) {
 		uint16_t idx = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 
 		if ((uint16_t)(idx - q->used_idx) >= n)
