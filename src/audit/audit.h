@@ -109,7 +109,8 @@ struct audit_fd {
 	char target[256];
 	char detail[32]; /* of a tap its name, of a socket its protocol; "": not known */
 	bool reads, writes, direct;
-	bool known; /* dev and ino (of a block device: its number and 0) */
+	bool is_disk; /* one that was asked for */
+	bool known;   /* dev and ino (of a block device: its number and 0) */
 	dev_t dev;
 	ino_t ino;
 };

@@ -200,35 +200,51 @@ static bool same_file(const struct audit_fd *a, const struct audit_fd *b)
 	return a->known && b->known && a->dev == b->dev && a->ino == b->ino;
 }
 
-static void find_disk(const struct audit_host *host, struct audit_report *report, const char *path,
-		      bool read_only)
+/* What the VM was given as @path, seen from where its supervisor is. */
+static void find_asked(const struct audit_host *host, const struct audit_report *report,
+		       const char *path, struct audit_fd *asked)
 {
+	struct files_path full =
+		path[0] == '/' ? files_path("%s", path + strspn(path, "/"))
+			       : files_path("proc/%d/cwd/%s", report->processes[1].pid, path);
+	struct stat st;
+
+	if (fstatat(host->root, full.text, &st, 0) == 0)
+		identify(asked, &st);
+	text_keep(asked->target, sizeof(asked->target), path, strlen(path));
+}
+
+/* A root that is no image has been packed into one, which is nobody's disk. */
+static void find_disk(const struct audit_host *host, struct audit_report *report, const char *path,
+		      bool read_only, bool if_open)
+{
+	struct audit_disk disk = { .read_only = read_only };
+	struct audit_fd asked = { 0 };
+
+	find_asked(host, report, path, &asked);
+	memcpy(disk.path, asked.target, sizeof(disk.path));
+	for (size_t i = 0; i < report->processes[0].nfds; i++) {
+		struct audit_fd *fd = &report->processes[0].fds[i];
+
+		/* By its name where its file is replaced or gone. */
+		if (fd->kind != AUDIT_FD_FILE ||
+		    !(same_file(fd, &asked) || strcmp(fd->target, asked.target) == 0))
+			continue;
+		fd->is_disk = true;
+		disk.open = true;
+		disk.reads |= fd->reads;
+		disk.writes |= fd->writes;
+		disk.direct |= fd->direct;
+	}
+	if (if_open && !disk.open)
+		return;
 	struct audit_disk *grown =
 		audit_grow(report, report->disks, &report->ndisks, sizeof(*report->disks));
-	struct audit_fd asked = { 0 };
-	struct stat st;
 
 	if (!grown)
 		return;
 	report->disks = grown;
-	struct audit_disk *d = &grown[report->ndisks - 1];
-
-	text_keep(d->path, sizeof(d->path), path, strlen(path));
-	d->read_only = read_only;
-	if (fstatat(host->root, path + strspn(path, "/"), &st, 0) == 0)
-		identify(&asked, &st);
-	for (size_t i = 0; i < report->processes[0].nfds; i++) {
-		const struct audit_fd *fd = &report->processes[0].fds[i];
-
-		/* By its name where its file is replaced or gone. */
-		if (fd->kind != AUDIT_FD_FILE ||
-		    !(same_file(fd, &asked) || strcmp(fd->target, d->path) == 0))
-			continue;
-		d->open = true;
-		d->reads |= fd->reads;
-		d->writes |= fd->writes;
-		d->direct |= fd->direct;
-	}
+	grown[report->ndisks - 1] = disk;
 }
 
 void audit_find_disks(const struct audit_host *host, struct audit_report *report,
@@ -236,8 +252,12 @@ void audit_find_disks(const struct audit_host *host, struct audit_report *report
 {
 	struct json_object *drives = NULL, *value;
 
-	if (!json_object_is_type(config, json_type_object) ||
-	    !json_object_object_get_ex(config, "drives", &drives) ||
+	if (!json_object_is_type(config, json_type_object))
+		return;
+	if (json_object_object_get_ex(config, "rootfs", &value) &&
+	    json_object_is_type(value, json_type_string))
+		find_disk(host, report, json_object_get_string(value), false, true);
+	if (!json_object_object_get_ex(config, "drives", &drives) ||
 	    !json_object_is_type(drives, json_type_array))
 		return;
 	for (size_t i = 0; i < json_object_array_length(drives); i++) {
@@ -248,17 +268,9 @@ void audit_find_disks(const struct audit_host *host, struct audit_report *report
 		    !json_object_is_type(value, json_type_string))
 			continue;
 		const char *path = json_object_get_string(value);
+		bool read_only = json_object_object_get_ex(drive, "is_read_only", &value) &&
+				 json_object_get_boolean(value);
 
-		find_disk(host, report, path,
-			  json_object_object_get_ex(drive, "is_read_only", &value) &&
-				  json_object_get_boolean(value));
+		find_disk(host, report, path, read_only, false);
 	}
-}
-
-bool audit_is_disk(const struct audit_report *report, const struct audit_fd *fd)
-{
-	for (size_t i = 0; i < report->ndisks; i++)
-		if (strcmp(report->disks[i].path, fd->target) == 0)
-			return true;
-	return false;
 }

@@ -7,9 +7,8 @@
 void audit_read_descriptors(const struct audit_host *host, struct audit_report *report,
 			    struct audit_process *p);
 
-/* The disks of @config (state.json's), and what the monitor has open of each. */
+/*
+ * The disks of @config (state.json's), and what the monitor, which has been read, has open of each.
+ */
 void audit_find_disks(const struct audit_host *host, struct audit_report *report,
 		      struct json_object *config);
-
-/* Whether @fd is one of the disks that were asked for. */
-bool audit_is_disk(const struct audit_report *report, const struct audit_fd *fd);

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "audit/descriptors.h"
 #include "config/words.h"
 
 #define NAMED_MAX 4 /* threads in a sentence; more are counted */
@@ -251,7 +250,7 @@ static void check_descriptors(struct audit_report *report, const char *rule)
 			     "the monitor holds the terminal %s (descriptor %d): it can write "
 			     "what steers it, and on older kernels type into it",
 			     fd->target, fd->number);
-		else if (fd->kind == AUDIT_FD_FILE && fd->writes && !audit_is_disk(report, fd))
+		else if (fd->kind == AUDIT_FD_FILE && fd->writes && !fd->is_disk)
 			weak(report, rule,
 			     "the monitor can write to %s (descriptor %d), which is no disk of "
 			     "the VM's: a guest that takes it over changes or fills it",
