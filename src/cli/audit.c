@@ -83,7 +83,8 @@ static int read_vm(struct state *s, struct audit_report *report, struct error *e
 	close(host.root);
 	/* Its lock is held by its own processes alone: if it still is, nobody else had their
 	 * numbers. */
-	if (state_refresh(s) < 0 || !s->alive || pid_in(s, "monitor_pid") != target.monitor)
+	if (ret == -ESRCH || state_refresh(s) < 0 || !s->alive ||
+	    pid_in(s, "monitor_pid") != target.monitor)
 		return error_set(err, ESRCH, "the VM \"%s\" has ended meanwhile", s->name);
 	return ret;
 }
