@@ -457,8 +457,11 @@ static void check_cgroup(struct audit_report *report, const char *rule)
 		     "makes it take of processors, memory and processes");
 		return;
 	}
+	/* A host without swap has no limit for it, and where there is none for memory, that is
+	 * said. */
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
-		if (is_unlimited(g, limits[i].name))
+		if (is_unlimited(g, limits[i].name) &&
+		    (limit_of(g, limits[i].name)[0] || strcmp(limits[i].name, "memory.swap.max")))
 			weak(report, rule, "%s is not set on the monitor's cgroup: %s",
 			     limits[i].name, limits[i].why);
 	if (is_unlimited(g, "cpu.max") &&
@@ -497,14 +500,27 @@ static void check_merging(struct audit_report *report, const char *rule)
 		     report->host.ksm ? "" : " once KSM is switched on");
 }
 
-static void check_core_limit(struct audit_report *report, const char *rule)
+static const struct audit_limit *resource(const struct audit_process *p, const char *key)
 {
-	const struct audit_limit *core = &monitor(report)->limits[0];
+	for (size_t i = 0; i < AUDIT_LIMITS; i++)
+		if (p->limits[i].known && strcmp(p->limits[i].key, key) == 0)
+			return &p->limits[i];
+	return NULL;
+}
 
-	if (core->known && (core->soft || core->hard))
+static void check_limits(struct audit_report *report, const char *rule)
+{
+	const struct audit_limit *core = resource(monitor(report), "core");
+	const struct audit_limit *fsize = resource(monitor(report), "fsize");
+
+	if (core && (core->soft || core->hard))
 		weak(report, rule,
 		     "the monitor's limit for core dumps is not 0: a guest that makes it crash "
-		     "makes it write its memory to the host's disk");
+		     "may have its memory written to the host's disk");
+	if (fsize && (fsize->soft == AUDIT_UNLIMITED || fsize->hard == AUDIT_UNLIMITED))
+		weak(report, rule,
+		     "the monitor has no limit for the size of files: writing past the end of a "
+		     "disk's image fills the host's disk");
 }
 
 /* Worst first. The names are part of what the JSON promises, and stand in kvmbox-audit(1). */
@@ -530,7 +546,7 @@ static const struct rule rules[] = {
 	{ "cgroup", check_cgroup },
 	{ "dumpable", check_dumpable },
 	{ "core-dumps", check_dumps },
-	{ "core-limit", check_core_limit },
+	{ "limits", check_limits },
 	{ "merging", check_merging },
 };
 

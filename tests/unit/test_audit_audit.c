@@ -85,6 +85,14 @@ static void make_dir(const char *path)
 	mkdir(full, 0755);
 }
 
+static void unlink_in_tree(const char *path)
+{
+	char full[512];
+
+	full_path(path, full);
+	cr_assert_eq(unlink(full), 0, "%s", full);
+}
+
 struct facts {
 	int pid, tid, parent;
 	const char *name;
@@ -187,15 +195,15 @@ static void put_file(int number, const char *path, unsigned int flags, const cha
 	put_fd(number, full, flags, more);
 }
 
-static void put_limits(const char *core)
+static void put_limits(const char *core, const char *file)
 {
 	put_at("proc/200/limits",
 	       "Limit                     Soft Limit           Hard Limit           Units     \n"
-	       "Max file size             unlimited            unlimited            bytes     \n"
+	       "Max file size             %-20s %-20s bytes     \n"
 	       "Max core file size        %-20s 0                    bytes     \n"
 	       "Max processes             4                    4                    processes \n"
 	       "Max open files            256                  512                  files     \n",
-	       core);
+	       file, file, core);
 }
 
 static void put_smaps(const char *perms, const char *flags)
@@ -228,7 +236,7 @@ static void put_monitor(void)
 	put_namespace("self", "time", 1007);
 	link_to("proc/200/root", "../../jail");
 	put("proc/200/mountinfo", "1 1 0:50 / / ro,nosuid - tmpfs none rw,size=0k\n");
-	put_limits("0");
+	put_limits("0", "1048576");
 	put_smaps("r-xp", "rd wr mr mw me ac hg dd");
 }
 
@@ -629,13 +637,15 @@ Test(audit, no_guest_memory)
 	cr_expect_eq(report.nfindings, 0);
 }
 
-Test(audit, core_limit)
+Test(audit, limits)
 {
-	put_limits("unlimited");
-	expect_one("core-limit", "not 0");
+	put_limits("unlimited", "1048576");
+	expect_one("limits", "core dumps is not 0");
 	cr_expect_eq(report.processes[0].limits[0].soft, AUDIT_UNLIMITED);
 	cr_expect_eq(report.processes[0].limits[1].soft, 256);
 	cr_expect_eq(report.processes[0].limits[1].hard, 512);
+	put_limits("0", "unlimited");
+	expect_one("limits", "size of files");
 }
 
 static const char *value_of(const char *name)
@@ -662,6 +672,8 @@ Test(audit, cgroup)
 	put("sys/fs/cgroup/kvmbox/web/monitor/memory.swap.max", "max\n");
 	expect_one("cgroup", "memory.swap.max is not set");
 	put("sys/fs/cgroup/kvmbox/web/monitor/memory.swap.max", "0\n");
+	unlink_in_tree("sys/fs/cgroup/kvmbox/web/monitor/memory.swap.max");
+	expect_none();
 	put("sys/fs/cgroup/kvmbox/web/monitor/cpu.max", "max 100000\n");
 	expect_one("cgroup", "neither cpu.max nor cpu.weight");
 	put("sys/fs/cgroup/kvmbox/web/monitor/cpu.weight", "200\n");
@@ -874,7 +886,7 @@ Test(audit, json)
 	cr_expect_eq(
 		json_object_get_boolean(at(at(at(process, "namespaces"), "mnt"), "is_callers")),
 		false);
-	cr_expect_null(at(at(at(process, "limits"), "fsize"), "soft"));
+	cr_expect_eq(json_object_get_int(at(at(at(process, "limits"), "fsize"), "soft")), 1048576);
 	cr_expect_eq(json_object_get_int64(at(at(o, "memory"), "guest_bytes")), 256 << 20);
 	json_object_put(o);
 }
