@@ -24,6 +24,11 @@
 #define MAJOR_PTS      136
 #define MAJOR_PTS_LAST 143
 
+/* Documentation/admin-guide/devices.txt: of the miscellaneous ones */
+#define MAJOR_MISC 10
+#define MINOR_TUN  200
+#define MINOR_KVM  232
+
 /* ---- one descriptor ---- */
 
 static enum audit_fd_kind kind_by_name(const char *target)
@@ -65,6 +70,11 @@ static enum audit_fd_kind kind_by_file(const struct stat *st, const char *info)
 	case S_IFDIR:
 		return AUDIT_FD_DIRECTORY;
 	case S_IFCHR:
+		/* Whatever they are called where the monitor has them from. */
+		if (st->st_rdev == makedev(MAJOR_MISC, MINOR_KVM))
+			return AUDIT_FD_KVM;
+		if (st->st_rdev == makedev(MAJOR_MISC, MINOR_TUN))
+			return AUDIT_FD_TAP;
 		return is_terminal(st->st_rdev) ? AUDIT_FD_TERMINAL : AUDIT_FD_DEVICE;
 	case S_IFREG:
 		return st->st_size == 0 && files_value(info, "lock:") ? AUDIT_FD_LOCK

@@ -110,7 +110,8 @@ static void print_user(FILE *f, const struct audit_process *p)
 
 static void print_namespaces(FILE *f, const struct audit_process *p)
 {
-	struct list own = { "" }, shared = { "" }, host = { "" }, none = { "" }, all = { "" };
+	struct list own = { "" }, shared = { "" }, host = { "" }, none = { "" };
+	char all[512];
 
 	for (size_t i = 0; i < AUDIT_NAMESPACES; i++) {
 		const struct audit_namespace *ns = &p->namespaces[i];
@@ -121,15 +122,11 @@ static void print_namespaces(FILE *f, const struct audit_process *p)
 					 : &own,
 			 "%s", ns->name);
 	}
-	if (own.text[0])
-		list_add(&all, "of its own: %s", own.text);
-	if (shared.text[0])
-		list_add(&all, "the supervisor's: %s", shared.text);
-	if (host.text[0])
-		list_add(&all, "the host's: %s", host.text);
-	if (none.text[0])
-		list_add(&all, "not read: %s", none.text);
-	row(f, "namespaces", "%s", all.text);
+	snprintf(all, sizeof(all), "%s%s%s%s%s%s%s%s", own.text[0] ? "of its own: " : "", own.text,
+		 shared.text[0] ? "; the supervisor's: " : "", shared.text,
+		 host.text[0] ? "; the host's: " : "", host.text,
+		 none.text[0] ? "; not read: " : "", none.text);
+	row(f, "namespaces", "%s", all + (own.text[0] ? 0 : strspn(all, "; ")));
 }
 
 static void print_root(FILE *f, const struct audit_process *p)
