@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "audit/files.h"
+#include "audit/process.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 
@@ -43,12 +44,21 @@ static int find_mount(const struct audit_host *host, char *mount, char *top, siz
 	return -ENOENT;
 }
 
-static bool is_of_vm(const struct audit_report *report, long pid)
+/* KVM has threads of the kernel's in the cgroup of whoever makes a VM; those are nobody else. */
+static bool is_kernels(const struct audit_host *host, long pid)
+{
+	AUTO_FREE char *stat = NULL;
+
+	return files_read(host->root, files_path("proc/%ld/stat", pid).text, 4096, &stat) == 0 &&
+	       audit_flags(stat) & AUDIT_FLAG_KERNEL;
+}
+
+static bool is_of_vm(const struct audit_host *host, const struct audit_report *report, long pid)
 {
 	for (size_t i = 0; i < report->nprocesses; i++)
 		if (report->processes[i].pid == pid)
 			return true;
-	return false;
+	return is_kernels(host, pid);
 }
 
 /* Whether all processes in the group at @path, and in those below, are the VM's. */
@@ -63,7 +73,7 @@ static bool is_own(const struct audit_host *host, const struct audit_report *rep
 	    files_read(host->root, files_path("%s/cgroup.procs", path).text, TEXT_MAX, &text) != 0)
 		return false;
 	for (at = text; own && (line = files_next_line(&at));)
-		own = is_of_vm(report, strtol(line, NULL, 10));
+		own = is_of_vm(host, report, strtol(line, NULL, 10));
 
 	int fd = files_open(host->root, path, O_RDONLY | O_DIRECTORY);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);

@@ -21,10 +21,6 @@
 #define SMAPS_MAX  (64u << 20)
 #define RAM_MIN    (16ull << 20) /* of a mapping; no stack and no heap of ours is as large */
 
-/* <linux/sched.h>: a thread of io_uring's, and one that the kernel has made for a program. */
-#define PF_IO_WORKER   0x00000010u
-#define PF_USER_WORKER 0x00004000u
-
 static bool is_monitor(const struct audit_process *p)
 {
 	return strcmp(p->role, "monitor") == 0;
@@ -84,16 +80,22 @@ static void read_name(const char *status, char *name, size_t size)
 	text_keep(name, size, value ? value : "", value ? strcspn(value, "\n") : 0);
 }
 
-/* A name is the thread's own to choose, so what is spared a rule is told by the kernel's flags. */
-static enum audit_role thread_role(const struct audit_process *p, const struct audit_thread *t,
-				   const char *stat)
+/* PID (NAME) STATE PPID PGRP SESSION TTY_NR TPGID FLAGS ..., where a name may have ')' in it. */
+unsigned int audit_flags(const char *stat)
 {
 	const char *behind = strrchr(stat, ')');
 	unsigned int flags = 0;
 
-	/* state ppid pgrp session tty_nr tpgid flags */
-	if (behind && sscanf(behind + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
-	    (flags & (PF_IO_WORKER | PF_USER_WORKER)))
+	if (!behind || sscanf(behind + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
+		return 0;
+	return flags;
+}
+
+/* A name is the thread's own to choose, so what is spared a rule is told by the kernel's flags. */
+static enum audit_role thread_role(const struct audit_process *p, const struct audit_thread *t,
+				   const char *stat)
+{
+	if (audit_flags(stat) & AUDIT_FLAG_WORKER)
 		return AUDIT_THREAD_KERNEL;
 	if (!is_monitor(p))
 		return AUDIT_THREAD_OTHER;

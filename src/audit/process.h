@@ -18,5 +18,13 @@ int audit_read_process(const struct audit_host *host, struct audit_report *repor
  */
 int audit_find_processes(const struct audit_host *host, struct audit_report *report);
 
+/*
+ * The flags of a thread that the kernel has in its stat file, of which these are told apart: it
+ * runs no program, or it is a program's that the kernel has made.
+ */
+#define AUDIT_FLAG_KERNEL 0x00200000u
+#define AUDIT_FLAG_WORKER 0x00004010u
+unsigned int audit_flags(const char *stat);
+
 /* The mappings of the monitor, @pid. */
 void audit_read_memory(const struct audit_host *host, struct audit_report *report, pid_t pid);

@@ -686,6 +686,8 @@ Test(audit, cgroup_of_others)
 {
 	put("sys/fs/cgroup/kvmbox/web/monitor/cgroup.procs", "200\n400\n");
 	expect_one("cgroup", "no cgroup (v2) of its own");
+	put("proc/400/stat", "400 (kvm-nx-lpage-re) S 2 0 0 0 -1 2129984 0 0 0\n");
+	expect_none();
 	put("sys/fs/cgroup/kvmbox/web/monitor/cgroup.procs", "200\n");
 	put("proc/200/cgroup", "0::/\n");
 	expect_one("cgroup", "no cgroup (v2) of its own");
