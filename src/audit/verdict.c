@@ -318,12 +318,21 @@ static void check_helpers(struct audit_report *report, const char *rule)
 
 /* ---- the processor ---- */
 
+/* Of newer kernels, "auto" may be followed by whom not to guard against. */
 static void check_mitigations(struct audit_report *report, const char *rule)
 {
-	if (strcmp(report->host.mitigations, "off") == 0)
+	const char *value = report->host.mitigations;
+
+	if (strcmp(value, "off") == 0)
 		weak(report, rule,
 		     "the host runs with mitigations=off: on processors with known weaknesses "
 		     "a guest can read the memory of the host and of other guests");
+	else if (strstr(value, "no_guest_host") || strstr(value, "no_guest_guest"))
+		weak(report, rule,
+		     "the host runs with mitigations=%s, which leaves out what guards against "
+		     "guests: on processors with known weaknesses a guest can read the memory of "
+		     "the host or of other guests",
+		     value);
 }
 
 /* The kernel says "vulnerable" also within a line that begins with "Mitigation". */

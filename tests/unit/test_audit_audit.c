@@ -739,6 +739,8 @@ Test(audit, processor)
 	put("sys/devices/system/cpu/vulnerabilities/mds", "Not affected\n");
 	put("proc/cmdline", "mitigations=auto quiet mitigations=off\n");
 	expect_one("mitigations", "mitigations=off");
+	put("proc/cmdline", "mitigations=auto,no_guest_host\n");
+	expect_one("mitigations", "mitigations=auto,no_guest_host, which");
 }
 
 Test(audit, hyperthreads)
