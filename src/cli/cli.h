@@ -6,6 +6,7 @@
  * sentences to standard error, and returns the process's exit status.
  */
 int cmd_attach(int argc, char **argv);
+int cmd_audit(int argc, char **argv);
 int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_cp(int argc, char **argv);

@@ -34,6 +34,7 @@ static const struct command {
 	{ "To know more", NULL, NULL },
 	{ "inspect", cmd_inspect, "print all that is known of VMs" },
 	{ "stats", cmd_stats, "show what VMs take of the host" },
+	{ "audit", cmd_audit, "tell what is in force around a VM, and what is weak" },
 	{ "check", cmd_check, "tell whether this host can run micro-VMs, and what to do if not" },
 };
 

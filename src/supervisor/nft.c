@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <nftables/libnftables.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -12,12 +13,24 @@
 
 #include "base/cleanup.h"
 
+#define ANSWER_MAX (16u << 20)
+
 /* What the child's exit status says; there are words on the pipe with the last. */
 enum { CHILD_DONE, CHILD_NO_LIBRARY, CHILD_REFUSED };
 
 #define SYMBOL(library, name) ((__typeof__(&(name)))dlsym(library, #name))
 
-static int run_in_child(const char *commands, int pipe)
+static void write_all(int fd, const char *text, size_t len)
+{
+	ssize_t n;
+
+	/* Who reads less knows by the end of what came. */
+	for (; len && (n = write(fd, text, len)) > 0; text += n)
+		len -= (size_t)n;
+}
+
+/* With @answer, what the commands print goes to the pipe, as JSON. */
+static int run_in_child(const char *commands, bool answer, int pipe)
 {
 	void *library = dlopen("libnftables.so.1", RTLD_NOW);
 
@@ -28,36 +41,59 @@ static int run_in_child(const char *commands, int pipe)
 	__typeof__(&nft_ctx_buffer_error) buffer_error = SYMBOL(library, nft_ctx_buffer_error);
 	__typeof__(&nft_run_cmd_from_buffer) run = SYMBOL(library, nft_run_cmd_from_buffer);
 	__typeof__(&nft_ctx_get_error_buffer) get_error = SYMBOL(library, nft_ctx_get_error_buffer);
-	if (!ctx_new || !buffer_output || !buffer_error || !run || !get_error)
+	__typeof__(&nft_ctx_output_set_flags) set_flags = SYMBOL(library, nft_ctx_output_set_flags);
+	__typeof__(&nft_ctx_get_output_buffer) get_output =
+		SYMBOL(library, nft_ctx_get_output_buffer);
+	if (!ctx_new || !buffer_output || !buffer_error || !run || !get_error || !set_flags ||
+	    !get_output)
 		return CHILD_NO_LIBRARY;
 
 	struct nft_ctx *ctx = ctx_new(NFT_CTX_DEFAULT);
 
 	if (!ctx || buffer_output(ctx) || buffer_error(ctx))
 		return CHILD_REFUSED;
-	if (run(ctx, commands) == 0)
-		return CHILD_DONE;
-	const char *text = get_error(ctx);
-	ssize_t ret = write(pipe, text, strcspn(text, "\n"));
+	if (answer)
+		set_flags(ctx, NFT_CTX_OUTPUT_JSON);
+	if (run(ctx, commands) == 0) {
+		const char *output = answer ? get_output(ctx) : "";
 
-	(void)ret; /* without words the sentence is a shorter one */
+		write_all(pipe, output, strlen(output));
+		return CHILD_DONE;
+	}
+	const char *text = get_error(ctx);
+
+	write_all(pipe, text, strcspn(text, "\n"));
 	return CHILD_REFUSED;
 }
 
-/* Read to the end of @fd what fits, as a string. */
-static void read_words(int fd, char *text, size_t size)
+/* Read to the end of @fd, as a string for the caller to free; NULL if there is no room for it. */
+static char *read_answer(int fd)
 {
-	size_t len = 0;
+	AUTO_FREE char *text = NULL;
+	size_t len = 0, room = 0;
 	ssize_t n;
 
-	while ((n = read(fd, text + len, size - 1 - len)) > 0 || (n < 0 && errno == EINTR))
+	for (;;) {
+		if (len + 1 >= room) {
+			room = room ? 2 * room : 1024;
+			char *grown = room > ANSWER_MAX ? NULL : realloc(text, room);
+
+			if (!grown)
+				return NULL;
+			text = grown;
+		}
+		n = read(fd, text + len, room - 1 - len);
+		if (n == 0 || (n < 0 && errno != EINTR))
+			break;
 		len += n > 0 ? (size_t)n : 0;
+	}
 	text[len] = '\0';
+	return steal_ptr(text);
 }
 
-int nft_run(const char *commands, struct error *err)
+static int run_nft(const char *commands, char **answer, struct error *err)
 {
-	char words[512];
+	AUTO_FREE char *words = NULL;
 	int pipe[2];
 	int status;
 
@@ -66,12 +102,12 @@ int nft_run(const char *commands, struct error *err)
 	pid_t pid = fork();
 
 	if (!pid)
-		_exit(run_in_child(commands, pipe[1]));
+		_exit(run_in_child(commands, answer, pipe[1]));
 	int fork_errno = errno;
 
 	close(pipe[1]);
 	if (pid > 0)
-		read_words(pipe[0], words, sizeof(words));
+		words = read_answer(pipe[0]);
 	close(pipe[0]);
 	if (pid < 0)
 		return error_set(err, fork_errno, "cannot start a process for the firewall: %s",
@@ -80,12 +116,27 @@ int nft_run(const char *commands, struct error *err)
 		if (errno != EINTR)
 			return error_set(err, errno, "the firewall's process is lost: %s",
 					 strerror(errno));
-	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_DONE)
+	if (!words)
+		return error_set(err, ENOMEM, "out of memory");
+	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_DONE) {
+		if (answer)
+			*answer = steal_ptr(words);
 		return 0;
+	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_NO_LIBRARY)
 		return error_set(err, ENOENT,
 				 "libnftables is missing, which sets up NAT: install libnftables1, "
 				 "or use --net user");
 	return error_set(err, EPERM, "the host's firewall (nftables) does not take the rules: %s",
 			 words[0] ? words : "no reason is given");
+}
+
+int nft_run(const char *commands, struct error *err)
+{
+	return run_nft(commands, NULL, err);
+}
+
+int nft_query(const char *commands, char **json, struct error *err)
+{
+	return run_nft(commands, json, err);
 }

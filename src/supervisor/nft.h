@@ -9,3 +9,8 @@
  * carries that library along. Returns 0, or negative errno with the sentence in @err.
  */
 int nft_run(const char *commands, struct error *err);
+
+/*
+ * Likewise, and *@json is what they print, as libnftables-json(5) has it, for the caller to free.
+ */
+int nft_query(const char *commands, char **json, struct error *err);

@@ -269,3 +269,45 @@ case_terminal() {
 	/usr/bin/python3 -I "$lab/terminal.py" attach "$kvmbox" 2>"$dir/.why" || exit 1
 	is_status a running || fail "it does not run on"
 }
+
+# thread_facts PID: name, seccomp and no_new_privs of a process's threads but the kernel's own, as the page has them.
+thread_facts() {
+	local thread mode
+	for thread in /proc/"$1"/task/*; do
+		(($(sed 's/.*) //' "$thread/stat" | cut -d ' ' -f 7) & 0x4010)) && continue
+		mode=$(awk '$1 == "Seccomp:" { print $2 ? "filter" : "none" }' "$thread/status")
+		printf '%s %s %s\n' "$(<"$thread/comm")" "$mode" \
+			"$(awk '$1 == "NoNewPrivs:" { print $2 ? "yes" : "no" }' "$thread/status")"
+	done | sort
+}
+
+case_audit() {
+	local monitor seen
+	truncate -s 1M ro.img
+	begin a --disk "$PWD/ro.img,ro" -- sleep 1000
+	kv audit a
+	[[ $status == [01] ]] || fail "the exit status is $status"
+	monitor=$("$kvmbox" inspect a | sed -n 's/.*"monitor_pid":\([0-9]*\).*/\1/p')
+	expect_line "^Monitor: process $monitor, kvmbox-vmm"
+	expect_line "^  read-only  +$PWD/ro.img: open for reading"
+	seen=$(sed -n '/^Monitor:/,/^Supervisor:/p' "$out" |
+		awk '$3 ~ /^(loop|vcpu|queue|other)$/ && $1 + 0 { print $2, $4, $4 == "filter" ? $6 : $5 }' | sort)
+	[[ $seen == "$(thread_facts "$monitor")" ]] || fail "the threads on the page are: $seen"
+	if grep -qw mitigations=off /proc/cmdline; then
+		expect_status 1
+		expect_line '^ +[0-9]+  mitigations '
+	fi
+	kv audit --json a
+	expect_line '"schema":1'
+	expect_line "\"monitor\""
+	if [[ $(readlink "/proc/$monitor/ns/mnt") == "$(readlink /proc/self/ns/mnt)" ]]; then
+		expect_line 'no mnt namespace of its own'
+	fi
+	kv stop a
+	kv audit a
+	expect_status 125
+	expect_sentence 'the VM "a" is not running'
+	kv audit
+	expect_status 125
+	expect_sentence 'the name of a VM is missing'
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "audit/audit.h"
+
+/*
+ * The cgroup v2 of @p and its limits; those of the groups above it where these are of the VM alone,
+ * too. The processes of the VM are those in @report.
+ */
+void audit_read_cgroup(const struct audit_host *host, struct audit_report *report,
+		       struct audit_process *p);
