@@ -21,6 +21,7 @@ _Static_assert(MACHINE_IPS_MAX >= CONFIG_IPS_MAX, "with all its addresses");
 
 /* One card under construction. */
 struct card {
+	const struct boot_config *vm;
 	const struct net_config *cfg;
 	const struct publish_config *publish; /* for this card */
 	size_t npublish;
@@ -54,7 +55,7 @@ static int interface_mtu(const char *name, unsigned int *mtu)
 	return 0;
 }
 
-static int open_tap(struct card *card, struct error *err)
+static int open_tap(struct nets *nets, struct card *card, struct error *err)
 {
 	const struct net_config *cfg = card->cfg;
 	unsigned int mtu = 0;
@@ -78,7 +79,13 @@ static int open_tap(struct card *card, struct error *err)
 	copy_ips(&card->guest.addresses, cfg->ips, cfg->nips);
 	copy_ips(&card->guest.gateways, cfg->gateways, cfg->ngateways);
 	copy_ips(&card->dns, cfg->dns, cfg->ndns);
-	return 0;
+	/* Other users than root use a tap as it is: they may make no rules. */
+	if (cfg->unfiltered || geteuid() != 0)
+		return 0;
+	ret = edge_open(&nets->edges[nets->nedges], card->vm, cfg, card->guest.mac, err);
+	if (!ret)
+		nets->nedges++;
+	return ret;
 }
 
 /* ---- nat ---- */
@@ -94,7 +101,8 @@ static int open_nat(struct nets *nets, struct card *card, struct error *err)
 	struct nat *nat = &nets->nats[nets->nnats];
 	unsigned int mtu = card->cfg->mtu ? card->cfg->mtu : MTU_DEFAULT;
 	unsigned int queues = card->cfg->queues ? card->cfg->queues : 1;
-	int ret = nat_open(nat, mtu, queues, card->publish, card->npublish, err);
+	int ret = nat_open(nat, card->vm, card->guest.mac, mtu, queues, card->publish,
+			   card->npublish, err);
 
 	if (ret)
 		return ret;
@@ -172,7 +180,7 @@ static int open_card(struct nets *nets, struct card *card, struct error *err)
 		return ret;
 	switch (card->cfg->mode) {
 	case NET_TAP:
-		return open_tap(card, err);
+		return open_tap(nets, card, err);
 	case NET_NAT:
 		return open_nat(nets, card, err);
 	default:
@@ -202,7 +210,7 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 	bool published = false;
 
 	for (size_t i = 0; i < cfg->nnets; i++) {
-		struct card card = { .cfg = &cfg->nets[i] };
+		struct card card = { .vm = cfg, .cfg = &cfg->nets[i] };
 
 		/* Published ports lead to the first card that has any. */
 		if (card.cfg->mode != NET_TAP && !published) {
@@ -232,6 +240,9 @@ void nets_close(struct nets *nets, struct vm_spec *spec)
 	for (size_t i = 0; i < nets->nnats; i++)
 		nat_close(&nets->nats[i]);
 	nets->nnats = 0;
+	for (size_t i = 0; i < nets->nedges; i++)
+		edge_close(&nets->edges[i]);
+	nets->nedges = 0;
 	if (nets->passt)
 		passt_reap();
 	nets->passt = false;
