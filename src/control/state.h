@@ -73,6 +73,9 @@ struct state {
  *   exit_status   number: kvmbox's exit status
  *   reason        string: as in the report of kvmbox boot --json
  *   error         string: a sentence
+ *   nets          array: for each network card an object with, where there are any,
+ *     interface   string: what it is attached to on the host
+ *     table       string: the nftables table, of the family netdev, of the rules around it
  *   config        object: as kvmbox boot --config takes it
  */
 

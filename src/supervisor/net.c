@@ -27,6 +27,7 @@ struct card {
 	size_t npublish;
 	struct netport *port;
 	const char *interface; /* of the host that it is attached to; NULL: none */
+	const char *table;     /* of the rules around it; NULL: none */
 	struct machine_net guest;
 	struct ip_list dns;
 };
@@ -83,9 +84,10 @@ static int open_tap(struct nets *nets, struct card *card, struct error *err)
 	if (cfg->unfiltered || geteuid() != 0)
 		return 0;
 	ret = edge_open(&nets->edges[nets->nedges], card->vm, cfg, card->guest.mac, err);
-	if (!ret)
-		nets->nedges++;
-	return ret;
+	if (ret)
+		return ret;
+	card->table = nets->edges[nets->nedges++].table;
+	return 0;
 }
 
 /* ---- nat ---- */
@@ -113,7 +115,7 @@ static int open_nat(struct nets *nets, struct card *card, struct error *err)
 	add_ip(&card->guest.gateways, &nat->link.host4);
 	add_ip(&card->guest.gateways, &nat->link.host6);
 	card->dns = nat->dns;
-	card->interface = nat->link.name;
+	card->interface = card->table = nat->link.name;
 	card->port = steal_ptr(nat->port);
 	return 0;
 }
@@ -222,6 +224,8 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 
 		if (card.port)
 			enter_card(spec, &card);
+		nets->cards[nets->ncards].interface = card.interface;
+		nets->cards[nets->ncards++].table = card.table;
 		if (card.interface)
 			nets->taps[nets->ntaps++] = card.interface;
 		if (!ret && card.interface)
@@ -243,6 +247,7 @@ void nets_close(struct nets *nets, struct vm_spec *spec)
 	for (size_t i = 0; i < nets->nedges; i++)
 		edge_close(&nets->edges[i]);
 	nets->nedges = 0;
+	nets->ncards = 0;
 	if (nets->passt)
 		passt_reap();
 	nets->passt = false;

@@ -6,10 +6,12 @@
 #include <sys/types.h>
 
 #include "config/config.h"
+#include "supervisor/net.h"
 
 /* What state.json tells of a VM (control/state.h). */
 struct record {
 	const struct boot_config *cfg;
+	const struct nets *nets;
 	const char *status;
 	pid_t monitor; /* 0: there is none yet */
 	bool terminal;

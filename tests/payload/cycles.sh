@@ -62,7 +62,7 @@ for ((cycle = 0; cycle < cycles; cycle++)); do
 	case $((cycle % 3)) in
 	0) net=(nat --publish 8080:80) ;;
 	1) net=(user --publish 8080:80) ;;
-	2) net=(tap=tap0,ip=198.51.100.2/24) ;;
+	2) net=('tap=tap0,ip=198.51.100.2/24') ;;
 	esac
 	status=0
 	"$kvmbox" boot --kernel "$guest" --disk "$TMPDIR/disk" --net "${net[@]}" -- true >/run/output 2>&1 || status=$?

@@ -146,8 +146,7 @@ ip link del tap0
 ip tuntap add tap0 mode tap user 65534
 mknod -m 666 /run/kvm c 10 232
 mount --bind /run/kvm /dev/kvm
-status=0
-setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$kvmbox" boot --kernel "$guest" --net tap=tap0 -- true >/run/user.out 2>&1 || status=$?
+setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$kvmbox" boot --kernel "$guest" --net tap=tap0 -- true >/run/user.out 2>&1 || true
 grep -q 'ok end' /run/user.out || fail 'an ordinary user cannot use a tap of theirs'
 
 # Behind NAT, where one that allows the other is enough, whoever comes first.
