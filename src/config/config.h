@@ -19,6 +19,7 @@
 #define CONFIG_IPS_MAX      8     /* addresses of a network card */
 #define CONFIG_DNS_MAX      3     /* what a resolver looks at */
 #define CONFIG_PUBLISH_MAX  64
+#define CONFIG_ALLOWS_MAX   16
 #define CONFIG_FORWARDS_MAX 8
 #define CONFIG_FORWARD_MAX  512 /* bytes of an address in the guest, with the NUL */
 #define CONFIG_SERIAL_MAX   20  /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
@@ -57,6 +58,7 @@ struct net_config {
 	uint8_t mac[6];
 	unsigned int mtu;                   /* 0: what the tap has */
 	unsigned int queues;                /* pairs; 0: 1 */
+	bool unfiltered;                    /* NET_TAP only: no rules are put around it */
 	struct limits rx_limits, tx_limits; /* as the guest sees it */
 	/* What guest/init sets up. NET_TAP only: the other two know it themselves. */
 	struct ip_addr ips[CONFIG_IPS_MAX];
@@ -109,6 +111,8 @@ struct boot_config {
 	struct balloon_config balloon;
 	struct publish_config publish[CONFIG_PUBLISH_MAX];
 	size_t npublish;
+	char allow[CONFIG_ALLOWS_MAX][CONFIG_NAME_MAX + 1]; /* VMs it may talk to; "*": all */
+	size_t nallow;
 	struct forward_config forwards[CONFIG_FORWARDS_MAX];
 	size_t nforwards;
 	char **argv; /* NULL-terminated; NULL: a shell */
@@ -178,8 +182,8 @@ int parse_duration(const char *s, uint64_t *ms);
 int parse_disk(const char *s, struct disk_config *disk, struct error *err);
 
 /*
- * tap=NAME[,mac=M][,mtu=N][,queues=N][,ip=ADDR/PREFIX]...[,gw=ADDR]...[,dns=ADDR]..., or
- * nat[,mac=M][,mtu=N][,queues=N], or user[,mac=M][,mtu=N]; each with
+ * tap=NAME[,mac=M][,mtu=N][,queues=N][,ip=ADDR/PREFIX]...[,gw=ADDR]...[,dns=ADDR]...
+ * [,filter=on|off], or nat[,mac=M][,mtu=N][,queues=N], or user[,mac=M][,mtu=N]; each with
  * [,bw=SIZE[,bw-burst=SIZE]][,pps=N[,pps-burst=N]].
  * Returns 0; or negative errno with a sentence, and *@net is as it was.
  */

@@ -731,6 +731,15 @@ static int enter_tx_limits(struct parse *p, const struct at *at, struct json_obj
 	return enter_limits(p, at, value, &p->net->tx_limits);
 }
 
+static int enter_net_filter(struct parse *p, const struct at *at, struct json_object *value)
+{
+	bool filter = true;
+	int ret = get_boolean(p, at, value, &filter);
+
+	p->net->unfiltered = !filter;
+	return ret;
+}
+
 static int enter_net(struct parse *p, const struct at *at, struct json_object *value)
 {
 	static const struct key_spec keys[] = {
@@ -745,6 +754,7 @@ static int enter_net(struct parse *p, const struct at *at, struct json_object *v
 		{ "ip", enter_net_ips },
 		{ "gw", enter_net_gateways },
 		{ "dns", enter_net_dns_list },
+		{ "filter", enter_net_filter },
 	};
 	struct net_config net = { .mode = NET_TAP };
 	int ret;
@@ -783,6 +793,19 @@ static int enter_publish_one(struct parse *p, const struct at *at, struct json_o
 static int enter_publish(struct parse *p, const struct at *at, struct json_object *value)
 {
 	return enter_array(p, at, value, enter_publish_one);
+}
+
+static int enter_allow_one(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *s;
+	int ret = get_string(p, at, value, &s);
+
+	return ret < 0 ? ret : add_allow(p->cfg, where(p, at).text, s, p->err);
+}
+
+static int enter_allow(struct parse *p, const struct at *at, struct json_object *value)
+{
+	return enter_array(p, at, value, enter_allow_one);
 }
 
 static int enter_forward_one(struct parse *p, const struct at *at, struct json_object *value)
@@ -1034,6 +1057,7 @@ static const struct key_spec top_keys[] = {
 	{ "rootfs", enter_rootfs },
 	{ "append", enter_append },
 	{ "publish", enter_publish },
+	{ "allow", enter_allow },
 	{ "forward", enter_forward },
 	{ "timeout", enter_timeout },
 };

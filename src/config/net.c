@@ -181,6 +181,12 @@ int check_net(const struct net_config *net, const char *where, struct error *err
 			err, EINVAL,
 			"%s: ip, gw and dns are for a tap; %s chooses its addresses itself", where,
 			net->mode == NET_NAT ? "nat" : "user");
+	if (net->mode != NET_TAP && net->unfiltered)
+		return error_set(
+			err, EINVAL,
+			"%s: only a tap can be left without rules; what %s lets through is "
+			"fixed",
+			where, net->mode == NET_NAT ? "nat" : "user");
 	if (net->mode == NET_USER && net->queues > 1)
 		return error_set(err, EINVAL,
 				 "%s: passt has one queue; leave queues out, or use nat", where);
@@ -275,16 +281,27 @@ static int finish_limits(struct net_config *net, struct error *err)
 	return ret;
 }
 
+static int parse_filter(struct net_config *net, const char *where, const char *value,
+			struct error *err)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return error_set(err, EINVAL, "%s: \"%s\" is neither on nor off", where,
+				 word_show(value).text);
+	net->unfiltered = strcmp(value, "off") == 0;
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*enter)(struct net_config *net, const char *where, const char *value,
 		     struct error *err);
 } net_options[] = {
-	{ "mac", set_net_mac },    { "mtu", parse_mtu },
-	{ "queues", parse_pairs }, { "ip", add_net_ip },
-	{ "gw", add_net_gateway }, { "dns", add_net_dns },
-	{ "bw", parse_bw },        { "bw-burst", parse_bw_burst },
-	{ "pps", parse_pps },      { "pps-burst", parse_pps_burst },
+	{ "mac", set_net_mac },     { "mtu", parse_mtu },
+	{ "queues", parse_pairs },  { "ip", add_net_ip },
+	{ "gw", add_net_gateway },  { "dns", add_net_dns },
+	{ "bw", parse_bw },         { "bw-burst", parse_bw_burst },
+	{ "pps", parse_pps },       { "pps-burst", parse_pps_burst },
+	{ "filter", parse_filter },
 };
 
 /* Enter "NAME=VALUE" into @net. */
@@ -313,8 +330,8 @@ static int parse_option(struct net_config *net, char *option, struct error *err)
 				 word_show(option).text, word_show_match(&match).text);
 	return error_set(err, EINVAL,
 			 "--net: unknown option \"%s\", a network's options are mac=M, mtu=N, "
-			 "queues=N, ip=ADDR/PREFIX, gw=ADDR, dns=ADDR, bw=SIZE, bw-burst=SIZE, "
-			 "pps=N and pps-burst=N",
+			 "queues=N, ip=ADDR/PREFIX, gw=ADDR, dns=ADDR, filter=on|off, bw=SIZE, "
+			 "bw-burst=SIZE, pps=N and pps-burst=N",
 			 word_show(option).text);
 }
 
@@ -472,14 +489,40 @@ int add_publish(struct boot_config *cfg, const char *where, const char *text, st
 	return 0;
 }
 
+int add_allow(struct boot_config *cfg, const char *where, const char *name, struct error *err)
+{
+	int ret = strcmp(name, "*") == 0 ? 0 : check_vm_name(where, name, err);
+
+	if (ret < 0)
+		return ret;
+	if (cfg->nallow == CONFIG_ALLOWS_MAX)
+		return error_set(err, EINVAL,
+				 "%s: a VM names at most %d others that it may talk to", where,
+				 CONFIG_ALLOWS_MAX);
+	snprintf(cfg->allow[cfg->nallow++], sizeof(cfg->allow[0]), "%s", name);
+	return 0;
+}
+
+/* Whether any card of @cfg is other than @mode. */
+static bool has_other(const struct boot_config *cfg, enum net_mode mode)
+{
+	for (size_t i = 0; i < cfg->nnets; i++) {
+		if (cfg->nets[i].mode != mode)
+			return true;
+	}
+	return false;
+}
+
 int check_nets(const struct boot_config *cfg, struct error *err)
 {
-	if (!cfg->npublish)
+	if (cfg->nallow && !has_other(cfg, NET_USER))
+		return error_set(
+			err, EINVAL,
+			"this VM cannot talk to %s: it has no --net nat and no --net tap=, "
+			"where VMs may meet",
+			cfg->allow[0]);
+	if (!cfg->npublish || has_other(cfg, NET_TAP))
 		return 0;
-	for (size_t i = 0; i < cfg->nnets; i++) {
-		if (cfg->nets[i].mode != NET_TAP)
-			return 0;
-	}
 	return error_set(err, EINVAL,
 			 "%s cannot be published: kvmbox forwards ports to a guest with --net nat "
 			 "or --net user, %s",

@@ -39,6 +39,7 @@ enum option_id {
 	OPTION_CPU_WEIGHT,
 	OPTION_IO_WEIGHT,
 	OPTION_UNSAFE_NO_JAIL,
+	OPTION_ALLOW,
 };
 
 static const struct option options[] = {
@@ -52,6 +53,7 @@ static const struct option options[] = {
 	{ "disk", required_argument, NULL, OPTION_DISK },
 	{ "net", required_argument, NULL, OPTION_NET },
 	{ "publish", required_argument, NULL, OPTION_PUBLISH },
+	{ "allow", required_argument, NULL, OPTION_ALLOW },
 	{ "config", required_argument, NULL, OPTION_CONFIG },
 	{ "env", required_argument, NULL, OPTION_ENV },
 	{ "workdir", required_argument, NULL, OPTION_WORKDIR },
@@ -115,9 +117,12 @@ static const char help[] =
 	"  --net tap=NAME[,OPTION]... on a tap interface that is there\n"
 	"                      OPTION is mac=M, mtu=N, queues=N, bw=SIZE or pps=N\n"
 	"                      (limits for each direction and second), and for a tap\n"
-	"                      ip=ADDR/PREFIX, gw=ADDR or dns=ADDR; repeatable\n"
+	"                      ip=ADDR/PREFIX, gw=ADDR, dns=ADDR or filter=off (the\n"
+	"                      guest may send what it likes); repeatable\n"
 	"  -p, --publish [ADDR:]HOST:GUEST[/tcp|/udp]\n"
 	"                      forward a port of the host to the guest; repeatable\n"
+	"  --allow VM          let this VM and the one called VM talk to each other, as\n"
+	"                      VMs may not otherwise; '*' is all of them; repeatable\n"
 	"\n"
 	"The kernel:\n"
 	"  --kernel FILE       boot this vmlinux or bzImage, not kvmbox's own\n"
@@ -261,6 +266,8 @@ static int apply_option(struct boot_config *cfg, int id, const char *value, stru
 		return add_net_option(cfg, value, err);
 	case OPTION_PUBLISH:
 		return add_publish(cfg, "--publish", value, err);
+	case OPTION_ALLOW:
+		return add_allow(cfg, "--allow", value, err);
 	case OPTION_ENV:
 		return add_env_option(cfg, value, err);
 	case OPTION_WORKDIR:

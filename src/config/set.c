@@ -61,7 +61,7 @@ int parse_integer(const char *s, int64_t *value)
 	return 0;
 }
 
-int set_name(struct boot_config *cfg, const char *where, const char *name, struct error *err)
+int check_vm_name(const char *where, const char *name, struct error *err)
 {
 	size_t len = strlen(name);
 
@@ -88,7 +88,14 @@ int set_name(struct boot_config *cfg, const char *where, const char *name, struc
 				 "digits, '_', '.' and '-'",
 				 where, word_show(name).text, word_show(bad).text);
 	}
-	return replace_string(&cfg->name, name, err);
+	return 0;
+}
+
+int set_name(struct boot_config *cfg, const char *where, const char *name, struct error *err)
+{
+	int ret = check_vm_name(where, name, err);
+
+	return ret < 0 ? ret : replace_string(&cfg->name, name, err);
 }
 
 int set_cpus(struct boot_config *cfg, const char *where, int64_t cpus, struct error *err)

@@ -47,10 +47,14 @@ int set_disk_direct(struct disk_config *disk, const char *where, const char *mod
 		    struct error *err);
 int set_disk_queues(struct disk_config *disk, const char *where, int64_t queues, struct error *err);
 
-/* Add a network card, or a published port. */
+/* Add a network card, a published port, or the name of a VM that it may talk to. */
 int add_net(struct boot_config *cfg, const char *where, const struct net_config *net,
 	    struct error *err);
 int add_publish(struct boot_config *cfg, const char *where, const char *publish, struct error *err);
+int add_allow(struct boot_config *cfg, const char *where, const char *name, struct error *err);
+
+/* Check that a VM may be called @name. */
+int check_vm_name(const char *where, const char *name, struct error *err);
 
 /* Add a forwarded socket: SOCKET=unix:PATH or SOCKET=tcp:ADDRESS:PORT. */
 int add_forward(struct boot_config *cfg, const char *where, const char *forward, struct error *err);

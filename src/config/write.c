@@ -198,6 +198,8 @@ static struct json_object *interface(struct writer *w, const struct net_config *
 	add_addresses(w, o, "ip", net->ips, net->nips, ip_show_prefix);
 	add_addresses(w, o, "gw", net->gateways, net->ngateways, ip_show);
 	add_addresses(w, o, "dns", net->dns, net->ndns, ip_show);
+	if (net->unfiltered)
+		add(w, o, "filter", json_object_new_boolean(false));
 	return o;
 }
 
@@ -232,6 +234,7 @@ static void add_lists(struct writer *w, struct json_object *root, const struct b
 	struct json_object *drives = json_object_new_array();
 	struct json_object *nets = json_object_new_array();
 	struct json_object *ports = json_object_new_array();
+	struct json_object *allow = json_object_new_array();
 	struct json_object *forwards = json_object_new_array();
 
 	for (size_t i = 0; i < cfg->ndisks; i++)
@@ -240,6 +243,8 @@ static void add_lists(struct writer *w, struct json_object *root, const struct b
 		append(w, nets, interface(w, &cfg->nets[i]));
 	for (size_t i = 0; i < cfg->npublish; i++)
 		append(w, ports, json_object_new_string(publish_show(&cfg->publish[i]).text));
+	for (size_t i = 0; i < cfg->nallow; i++)
+		append(w, allow, json_object_new_string(cfg->allow[i]));
 	for (size_t i = 0; i < cfg->nforwards; i++)
 		append(w, forwards, forward(w, &cfg->forwards[i]));
 
@@ -248,9 +253,8 @@ static void add_lists(struct writer *w, struct json_object *root, const struct b
 		struct json_object *array;
 		size_t n;
 	} const lists[] = {
-		{ "drives", drives, cfg->ndisks },
-		{ "network-interfaces", nets, cfg->nnets },
-		{ "publish", ports, cfg->npublish },
+		{ "drives", drives, cfg->ndisks },       { "network-interfaces", nets, cfg->nnets },
+		{ "publish", ports, cfg->npublish },     { "allow", allow, cfg->nallow },
 		{ "forward", forwards, cfg->nforwards },
 	};
 

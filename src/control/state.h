@@ -76,6 +76,9 @@ struct state {
  *   jail          object, once the guest runs: "on" (boolean), "left_out" (array of strings: what
  *                 the host does not have for it) and, if there is one, "cgroup" (string: its
  *                 directory)
+ *   nets          array: for each network card an object with, where there are any,
+ *     interface   string: what it is attached to on the host
+ *     table       string: the nftables table, of the family netdev, of the rules around it
  *   config        object: as kvmbox boot --config takes it
  */
 

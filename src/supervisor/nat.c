@@ -10,94 +10,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backend/tap.h"
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "supervisor/nft.h"
+#include "supervisor/edge.h"
+#include "supervisor/edgerules.h"
 #include "supervisor/ports.h"
 #include "supervisor/resolv.h"
 #include "supervisor/rtnl.h"
 
-#define STATE_DIR  "/run/kvmbox/net"
-#define STATE_LOCK STATE_DIR "/lock"
-
-/* ---- state files ---- */
-
-struct state_path {
-	char text[sizeof(STATE_DIR) + 1 + NAME_MAX];
-};
-
-static struct state_path state_path(const char *name)
-{
-	struct state_path path;
-
-	snprintf(path.text, sizeof(path.text), "%s/%s", STATE_DIR, name);
-	return path;
-}
-
-/* Whoever makes or removes networks does it alone. Returns the lock's descriptor. */
-static int lock_all(struct error *err)
-{
-	mkdir("/run/kvmbox", 0755);
-	if (mkdir(STATE_DIR, 0700) && errno != EEXIST)
-		return error_set(err, errno, "cannot make the directory %s: %s", STATE_DIR,
-				 strerror(errno));
-
-	AUTO_CLOSE int fd = open(STATE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return error_set(err, errno, "cannot open %s: %s", STATE_LOCK, strerror(errno));
-	while (flock(fd, LOCK_EX))
-		if (errno != EINTR)
-			return error_set(err, errno, "cannot lock %s: %s", STATE_LOCK,
-					 strerror(errno));
-	return steal_fd(&fd);
-}
-
-/* Remove rules, tap and state file. The state file stays where the rest cannot be removed. */
-static int remove_network(const char *name, struct error *err)
-{
-	char commands[128];
-	int ret;
-
-	snprintf(commands, sizeof(commands), "add table inet %s\ndelete table inet %s\n", name,
-		 name);
-	ret = nft_run(commands, err);
-	if (ret)
-		return ret;
-	ret = rtnl_delete_link(name);
-	if (ret)
-		return error_set(err, -ret, "cannot remove the interface %s: %s", name,
-				 strerror(-ret));
-	unlink(state_path(name).text);
-	return 0;
-}
-
-/* With lock_all(). What cannot be removed is told of, and left to the next. */
-static void remove_dead(void)
-{
-	DIR *dir = opendir(STATE_DIR);
-	const struct dirent *e;
-	struct error err;
-
-	while (dir && (e = readdir(dir))) {
-		if (strncmp(e->d_name, "kvmbox", 6) != 0 || strlen(e->d_name) >= IFNAMSIZ)
-			continue;
-
-		AUTO_CLOSE int fd = open(state_path(e->d_name).text, O_RDWR | O_CLOEXEC);
-
-		if (fd >= 0 && !flock(fd, LOCK_EX | LOCK_NB) && remove_network(e->d_name, &err))
-			log_line("a dead VM's network is still there: %s", err.text);
-	}
-	if (dir)
-		closedir(dir);
-}
+#define CONNECTIONS_MAX 16384
 
 /* ---- choosing ---- */
 
@@ -105,7 +31,7 @@ static bool slot_is_free(const struct routes *routes, struct nat_link *link, uns
 {
 	nat_link_of(slot, link);
 	return !routes_overlap(routes, &link->host4) && !if_nametoindex(link->name) &&
-	       access(state_path(link->name).text, F_OK) != 0;
+	       !netstate_exists(link->name);
 }
 
 /* A network of the guest's own in fd00::/8, of random number as RFC 4193 wants it. */
@@ -123,7 +49,7 @@ static int choose_ipv6(const struct routes *routes, struct nat_link *link)
 	return 0;
 }
 
-/* With lock_all(). Take a free network and its state file. */
+/* With netstate_lock(). Take a free network and its state file. */
 static int choose_network(struct nat *nat, struct error *err)
 {
 	struct routes routes;
@@ -143,11 +69,12 @@ static int choose_network(struct nat *nat, struct error *err)
 	routes_deinit(&routes);
 	if (ret)
 		return ret;
-	nat->state_fd = open(state_path(nat->link.name).text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (nat->state_fd < 0 || flock(nat->state_fd, LOCK_EX | LOCK_NB))
-		return error_set(err, errno, "cannot take %s: %s", state_path(nat->link.name).text,
-				 strerror(errno));
-	return 0;
+	snprintf(nat->state.table, sizeof(nat->state.table), "%s", nat->link.name);
+	nat->state.nat = true;
+	nat->state.ip4 = nat->link.guest4;
+	nat->state.ip6 = nat->link.guest6;
+	ret = netstate_take(&nat->state, err);
+	return ret ? ret : netstate_write(&nat->state, err);
 }
 
 /* ---- the host's end ---- */
@@ -279,19 +206,59 @@ static int make_wire(struct nat *nat, unsigned int mtu, unsigned int queues, str
 
 /* ---- rules ---- */
 
-static int make_rules(const struct nat *nat, const struct ip_addr *dns,
-		      const struct publish_config *publish, size_t npublish, struct error *err)
+/*
+ * How many connections of the guest the host keeps track of: a quarter of what it is able to, so
+ * that no guest can keep the host from having any. The host tells only once it tracks some.
+ */
+static unsigned int connections_max(void)
 {
-	AUTO_FREE char *commands = NULL;
+	FILE *f = fopen("/proc/sys/net/netfilter/nf_conntrack_max", "re");
+	unsigned int max = 0;
+
+	if (f && fscanf(f, "%u", &max) != 1)
+		max = 0;
+	if (f)
+		fclose(f);
+	return max >= 4 ? max / 4 : CONNECTIONS_MAX;
+}
+
+static int load_rules(const struct nat *nat, const struct ip_addr *dns,
+		      const struct publish_config *publish, size_t npublish,
+		      unsigned int connections, struct error *err)
+{
+	const struct nat_link *link = &nat->link;
+	struct ip_addr ips[] = { link->guest4, link->guest6 };
+	struct edge edge = {
+		.table = link->name,
+		.vm = nat->state.vm,
+		.device = link->name,
+		.ips = ips,
+		.nips = link->guest6.family ? 2 : 1,
+	};
+	AUTO_FREE char *rules = NULL;
 	size_t size = 0;
-	FILE *f = open_memstream(&commands, &size);
+	FILE *f = open_memstream(&rules, &size);
 
 	if (!f)
 		return error_set(err, ENOMEM, "out of memory");
-	nat_rules_write(f, &nat->link, dns, publish, npublish);
+	memcpy(edge.mac, nat->state.mac, sizeof(edge.mac));
+	nat_rules_write(f, link, dns, publish, npublish, connections);
+	edge_rules_write(f, &edge);
 	if (fclose(f))
 		return error_set(err, ENOMEM, "out of memory");
-	return nft_run(commands, err);
+	return edge_load(&nat->state, rules, err);
+}
+
+static int make_rules(const struct nat *nat, const struct ip_addr *dns,
+		      const struct publish_config *publish, size_t npublish, struct error *err)
+{
+	unsigned int before = connections_max();
+	int ret = load_rules(nat, dns, publish, npublish, before, err);
+
+	/* The first of these rules have the host track connections. */
+	if (!ret && connections_max() != before)
+		ret = load_rules(nat, dns, publish, npublish, connections_max(), err);
+	return ret;
 }
 
 /* Servers of a family that the guest has not are of no use to it. */
@@ -342,7 +309,7 @@ static void release_ports(struct nat *nat)
 		close(nat->held[--nat->nheld]);
 }
 
-/* With lock_all(). */
+/* With netstate_lock(). */
 static void remove_own(struct nat *nat)
 {
 	struct error err;
@@ -351,31 +318,35 @@ static void remove_own(struct nat *nat)
 	if (nat->port)
 		nat->port->ops->free(nat->port);
 	nat->port = NULL;
-	if (nat->state_fd < 0)
+	if (nat->state.fd < 0)
 		return;
-	if (remove_network(nat->link.name, &err))
+	if (edge_remove(&nat->state, &err)) {
 		log_line("the VM's network is still there: %s", err.text);
-	close(nat->state_fd);
-	nat->state_fd = -1;
+		netstate_leave(&nat->state);
+	} else {
+		netstate_forget(&nat->state);
+	}
 }
 
-int nat_open(struct nat *nat, unsigned int mtu, unsigned int queues,
-	     const struct publish_config *publish, size_t npublish, struct error *err)
+int nat_open(struct nat *nat, const struct boot_config *cfg, const uint8_t mac[6], unsigned int mtu,
+	     unsigned int queues, const struct publish_config *publish, size_t npublish,
+	     struct error *err)
 {
 	struct ip_addr dns;
 	int ret;
 
-	*nat = (struct nat){ .state_fd = -1 };
+	*nat = (struct nat){ .nheld = 0 };
+	netstate_init(&nat->state, cfg, mac);
 	if (geteuid() != 0)
 		return error_set(err, EPERM,
 				 "--net nat makes an interface and firewall rules, which only root "
 				 "may do; --net user needs no root");
 
-	AUTO_CLOSE int lock = lock_all(err);
+	AUTO_CLOSE int lock = netstate_lock(err);
 
 	if (lock < 0)
 		return lock;
-	remove_dead();
+	netstate_remove_dead(edge_remove);
 	ret = choose_network(nat, err);
 	if (!ret) {
 		choose_dns(nat, &dns);
@@ -395,7 +366,7 @@ int nat_open(struct nat *nat, unsigned int mtu, unsigned int queues,
 void nat_close(struct nat *nat)
 {
 	struct error err;
-	AUTO_CLOSE int lock = lock_all(&err);
+	AUTO_CLOSE int lock = netstate_lock(&err);
 
 	if (lock < 0)
 		log_line("%s", err.text);

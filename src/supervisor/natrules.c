@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The rules of a guest behind NAT, one table for each, in the way of a packet:
+ * The rules of a guest behind NAT, one table for each, in the way of a packet that has passed its
+ * edge (edgerules.c):
  *
  *   guard        from the guest: only with its own source address, and never to the host's 127/8,
  *                which the tap would let in (route_localnet, for published ports and DNS)
+ *   connections  from the guest: no more new ones than the host can bear
  *   to_guest,    to a published port of the host, from outside or from the host itself: to the
  *   to_guest_own guest instead
  *   dns_source   DNS queries for a resolver that only answers 127.0.0.1
  *   to_host      from the guest to the host: echo, neighbours, DNS; nothing else
- *   forward      to the guest: answers and published ports; nothing else, so no other guest either
- *   from_guest   leaves with the host's address; so do packets from the host's 127/8 and from the
- *                guest itself that a published port has turned around
+ *   forward      to the guest: answers, published ports, and the guests that are allowed to;
+ * nothing else from_guest   leaves with the host's address; so do packets from the host's 127/8 and
+ * from the guest itself that a published port has turned around; to a guest that may talk to this
+ * one it leaves as it is
  *
  * An "accept" here only ends this table's say: the host's own tables can still drop.
  */
@@ -85,6 +88,18 @@ static void write_guard(FILE *f, const struct nat_link *link)
 	fprintf(f, "\t}\n");
 }
 
+static void write_connections(FILE *f, const struct nat_link *link, unsigned int max)
+{
+	fprintf(f,
+		"\tchain connections {\n"
+		"\t\ttype filter hook prerouting priority mangle; policy accept;\n"
+		"\t\tiifname != \"%s\" accept\n"
+		"\t\tct state new limit rate over 10000/second burst 50000 packets counter drop\n"
+		"\t\tct state new ct count over %u counter drop\n"
+		"\t}\n",
+		link->name, max);
+}
+
 static void write_dns(FILE *f, const struct nat_link *link, const struct ip_addr *dns)
 {
 	if (dns->family)
@@ -131,9 +146,12 @@ static void write_forward(FILE *f, const struct nat_link *link)
 		"\t\toifname != \"%s\" accept\n"
 		"\t\tct state established,related accept\n"
 		"\t\tct status dnat accept\n"
+		"\t\tiifname \"kvmbox*\" ip saddr @allowed4 accept\n"
+		"%s"
 		"\t\tdrop\n"
 		"\t}\n",
-		link->name);
+		link->name,
+		link->guest6.family ? "\t\tiifname \"kvmbox*\" ip6 saddr @allowed6 accept\n" : "");
 }
 
 static void write_from_guest(FILE *f, const struct nat_link *link)
@@ -141,23 +159,35 @@ static void write_from_guest(FILE *f, const struct nat_link *link)
 	fprintf(f,
 		"\tchain from_guest {\n"
 		"\t\ttype nat hook postrouting priority srcnat; policy accept;\n"
+		"\t\toifname \"kvmbox*\" ip daddr @allowed4 accept\n"
 		"\t\tip saddr %s masquerade\n"
 		"\t\toifname \"%s\" ip saddr 127.0.0.0/8 masquerade\n",
 		ip_show(&link->guest4).text, link->name);
 	if (link->guest6.family)
-		fprintf(f, "\t\tip6 saddr %s masquerade\n", ip_show(&link->guest6).text);
+		fprintf(f,
+			"\t\toifname \"kvmbox*\" ip6 daddr @allowed6 accept\n"
+			"\t\tip6 saddr %s masquerade\n",
+			ip_show(&link->guest6).text);
 	fprintf(f, "\t}\n");
 }
 
 void nat_rules_write(FILE *f, const struct nat_link *link, const struct ip_addr *dns,
-		     const struct publish_config *publish, size_t npublish)
+		     const struct publish_config *publish, size_t npublish,
+		     unsigned int connections)
 {
 	fprintf(f,
 		"add table inet %s\n"
 		"delete table inet %s\n"
-		"table inet %s {\n",
+		"table inet %s {\n"
+		"\tset allowed4 {\n"
+		"\t\ttype ipv4_addr\n"
+		"\t}\n"
+		"\tset allowed6 {\n"
+		"\t\ttype ipv6_addr\n"
+		"\t}\n",
 		link->name, link->name, link->name);
 	write_guard(f, link);
+	write_connections(f, link, connections);
 	fprintf(f, "\tchain to_guest {\n"
 		   "\t\ttype nat hook prerouting priority dstnat; policy accept;\n");
 	write_dns(f, link, dns);

@@ -24,6 +24,8 @@ void nat_link_of(unsigned int slot, struct nat_link *link);
 /*
  * The rules of one guest, as commands of nft(8): a table named as the tap, made anew. @dns: where
  * queries that the guest sends to the host's end go, an address in 127.0.0.0/8; family 0: nowhere.
+ * @connections: how many of the guest's the host keeps track of at a time.
  */
 void nat_rules_write(FILE *f, const struct nat_link *link, const struct ip_addr *dns,
-		     const struct publish_config *publish, size_t npublish);
+		     const struct publish_config *publish, size_t npublish,
+		     unsigned int connections);

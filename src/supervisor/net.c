@@ -21,11 +21,13 @@ _Static_assert(MACHINE_IPS_MAX >= CONFIG_IPS_MAX, "with all its addresses");
 
 /* One card under construction. */
 struct card {
+	const struct boot_config *vm;
 	const struct net_config *cfg;
 	const struct publish_config *publish; /* for this card */
 	size_t npublish;
 	struct netport *port;
 	const char *interface; /* of the host that it is attached to; NULL: none */
+	const char *table;     /* of the rules around it; NULL: none */
 	struct machine_net guest;
 	struct ip_list dns;
 };
@@ -54,7 +56,7 @@ static int interface_mtu(const char *name, unsigned int *mtu)
 	return 0;
 }
 
-static int open_tap(struct card *card, struct error *err)
+static int open_tap(struct nets *nets, struct card *card, struct error *err)
 {
 	const struct net_config *cfg = card->cfg;
 	unsigned int mtu = 0;
@@ -78,6 +80,13 @@ static int open_tap(struct card *card, struct error *err)
 	copy_ips(&card->guest.addresses, cfg->ips, cfg->nips);
 	copy_ips(&card->guest.gateways, cfg->gateways, cfg->ngateways);
 	copy_ips(&card->dns, cfg->dns, cfg->ndns);
+	/* Other users than root use a tap as it is: they may make no rules. */
+	if (cfg->unfiltered || geteuid() != 0)
+		return 0;
+	ret = edge_open(&nets->edges[nets->nedges], card->vm, cfg, card->guest.mac, err);
+	if (ret)
+		return ret;
+	card->table = nets->edges[nets->nedges++].table;
 	return 0;
 }
 
@@ -94,7 +103,8 @@ static int open_nat(struct nets *nets, struct card *card, struct error *err)
 	struct nat *nat = &nets->nats[nets->nnats];
 	unsigned int mtu = card->cfg->mtu ? card->cfg->mtu : MTU_DEFAULT;
 	unsigned int queues = card->cfg->queues ? card->cfg->queues : 1;
-	int ret = nat_open(nat, mtu, queues, card->publish, card->npublish, err);
+	int ret = nat_open(nat, card->vm, card->guest.mac, mtu, queues, card->publish,
+			   card->npublish, err);
 
 	if (ret)
 		return ret;
@@ -105,7 +115,7 @@ static int open_nat(struct nets *nets, struct card *card, struct error *err)
 	add_ip(&card->guest.gateways, &nat->link.host4);
 	add_ip(&card->guest.gateways, &nat->link.host6);
 	card->dns = nat->dns;
-	card->interface = nat->link.name;
+	card->interface = card->table = nat->link.name;
 	card->port = steal_ptr(nat->port);
 	return 0;
 }
@@ -174,7 +184,7 @@ static int open_card(struct nets *nets, struct card *card, struct error *err)
 		return ret;
 	switch (card->cfg->mode) {
 	case NET_TAP:
-		return open_tap(card, err);
+		return open_tap(nets, card, err);
 	case NET_NAT:
 		return open_nat(nets, card, err);
 	default:
@@ -204,7 +214,7 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 	bool published = false;
 
 	for (size_t i = 0; i < cfg->nnets; i++) {
-		struct card card = { .cfg = &cfg->nets[i] };
+		struct card card = { .vm = cfg, .cfg = &cfg->nets[i] };
 
 		/* Published ports lead to the first card that has any. */
 		if (card.cfg->mode != NET_TAP && !published) {
@@ -216,6 +226,8 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 
 		if (card.port)
 			enter_card(spec, &card);
+		nets->cards[nets->ncards].interface = card.interface;
+		nets->cards[nets->ncards++].table = card.table;
 		if (card.interface)
 			nets->taps[nets->ntaps++] = card.interface;
 		if (!ret && card.interface)
@@ -234,6 +246,10 @@ void nets_close(struct nets *nets, struct vm_spec *spec)
 	for (size_t i = 0; i < nets->nnats; i++)
 		nat_close(&nets->nats[i]);
 	nets->nnats = 0;
+	for (size_t i = 0; i < nets->nedges; i++)
+		edge_close(&nets->edges[i]);
+	nets->nedges = 0;
+	nets->ncards = 0;
 	if (nets->passt)
 		passt_reap();
 	nets->passt = false;

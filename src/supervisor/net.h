@@ -2,6 +2,7 @@
 #pragma once
 
 #include "config/config.h"
+#include "supervisor/edge.h"
 #include "supervisor/link.h"
 #include "supervisor/nat.h"
 #include "vm/vm.h"
@@ -10,7 +11,15 @@
 struct nets {
 	struct nat nats[CONFIG_NETS_MAX];
 	size_t nnats;
+	struct netstate edges[CONFIG_NETS_MAX]; /* around taps of the user's */
+	size_t nedges;
 	bool passt; /* one was started */
+	/* What there is on the host for each card: NULL where there is none. */
+	struct {
+		const char *interface;
+		const char *table; /* of nftables, family netdev */
+	} cards[CONFIG_NETS_MAX];
+	unsigned int ncards;
 	const char
 		*taps[CONFIG_NETS_MAX]; /* names of the interfaces that there are for the cards */
 	unsigned int ntaps;

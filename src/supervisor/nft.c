@@ -125,8 +125,8 @@ static int run_nft(const char *commands, char **answer, struct error *err)
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_NO_LIBRARY)
 		return error_set(err, ENOENT,
-				 "libnftables is missing, which sets up NAT: install libnftables1, "
-				 "or use --net user");
+				 "libnftables is missing, which sets up the rules around a guest's "
+				 "network card: install libnftables1");
 	return error_set(err, EPERM, "the host's firewall (nftables) does not take the rules: %s",
 			 words[0] ? words : "no reason is given");
 }

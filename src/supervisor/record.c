@@ -31,6 +31,24 @@ static void add_time(struct json_object *o, const char *key, double seconds)
 		json_object_object_add(o, key, json_object_new_double(seconds));
 }
 
+/* What stands on the host for each network card. */
+static void add_nets(struct json_object *o, const struct nets *nets)
+{
+	struct json_object *list = nets->ncards ? json_object_new_array() : NULL;
+
+	for (unsigned int i = 0; i < nets->ncards; i++) {
+		struct json_object *card = json_object_new_object();
+
+		if (nets->cards[i].interface)
+			add_string(card, "interface", nets->cards[i].interface);
+		if (nets->cards[i].table)
+			add_string(card, "table", nets->cards[i].table);
+		json_object_array_add(list, card);
+	}
+	if (list)
+		json_object_object_add(o, "nets", list);
+}
+
 struct json_object *record_config(const struct record *r)
 {
 	AUTO_FREE char *text = config_to_json(r->cfg);
@@ -80,6 +98,7 @@ struct json_object *record_state(const struct record *r)
 			add_string(o, "error", r->error);
 	}
 	add_jail(o, r);
+	add_nets(o, r->nets);
 	json_object_object_add(o, "config", record_config(r));
 	return o;
 }

@@ -7,10 +7,12 @@
 
 #include "config/config.h"
 #include "jail/jail.h"
+#include "supervisor/net.h"
 
 /* What state.json tells of a VM (control/state.h). */
 struct record {
 	const struct boot_config *cfg;
+	const struct nets *nets;
 	const char *status;
 	pid_t monitor; /* 0: there is none yet */
 	bool terminal;

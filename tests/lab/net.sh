@@ -80,6 +80,7 @@ case_tap_down_and_gone() {
 		is 1; is 0; is 1
 		ping -c 2 -W 10 198.51.100.1 >/dev/null && echo pings
 		is 0
+		read line
 		echo still here'
 	await_line '^carrier 1$'
 	ip link set tap0 down
@@ -87,10 +88,11 @@ case_tap_down_and_gone() {
 	ip link set tap0 up
 	await_line '^pings$'
 	ip link del tap0
+	await_line "^kvmbox: net0: the host's end of it is gone" "$err"
+	echo >&7
 	finish
 	expect_status 0
 	expect_line '^still here$'
-	expect_line "^kvmbox: net0: the host's end of it is gone" "$err"
 }
 
 case_tap_errors() {
@@ -211,6 +213,96 @@ case_nat_two() {
 	expect_nothing_left
 }
 
+# Two VMs of which one allows the other, which is behind NAT at its own address then.
+case_nat_allow() {
+	own_host
+	boot_async --net nat --name one -- /bin/sh -c "$serve"
+	await_line '^ready$'
+	"$kvmbox" boot --net nat --name two --allow one -- /bin/sh -c '
+		wget -T 10 -qO- http://10.213.0.2/page
+		ping -c 1 -W 10 10.213.0.2 >/dev/null && echo pings' >second 2>&1
+	"$kvmbox" boot --net nat --name three -- /bin/sh -c '
+		wget -T 3 -qO- http://10.213.0.2/page; true' >third 2>&1
+	echo >&7
+	finish
+	expect_status 0
+	grep -q '^the page of one$' second || fail "the allowed VM does not reach the other: $(<second)"
+	grep -q '^pings$' second || fail "the allowed VM does not ping the other: $(<second)"
+	! grep 'the page of' third || fail "a VM that is not allowed reaches another"
+	expect_nothing_left
+}
+
+# own_bridge: br0, which has an address, with the ports tap0 and tap1.
+own_bridge() {
+	ip link add br0 type bridge
+	ip addr add 198.51.100.1/24 dev br0
+	ip addr add 2001:db8:1::1/64 dev br0 nodad
+	ip link set br0 up
+	for tap in tap0 tap1; do
+		ip tuntap add "$tap" mode tap
+		ip link set "$tap" master br0 up
+	done
+}
+
+# Guests of one bridge: by themselves they are kept apart, by any of their names they meet.
+case_tap_two() {
+	own_host
+	own_bridge
+	boot_async --net tap=tap0,ip=198.51.100.2/24,ip=2001:db8:1::2/64 --name one -- /bin/sh -c "$serve"
+	await_line '^ready$'
+	local allow
+	for allow in '' '--allow one'; do
+		# shellcheck disable=SC2086  # none, or two words
+		"$kvmbox" boot --net tap=tap1,ip=198.51.100.3/24,ip=2001:db8:1::3/64 --name two $allow -- /bin/sh -c '
+			ping -c 1 -W 10 198.51.100.1 >/dev/null && ping -c 1 -W 10 2001:db8:1::1 >/dev/null && echo pings
+			wget -T 5 -qO- http://198.51.100.2/page
+			wget -T 5 -qO- "http://[2001:db8:1::2]/page"; true' >"second$allow" 2>&1
+		grep -q '^pings$' "second$allow" || fail "a VM does not reach its host: $(<"second$allow")"
+	done
+	echo >&7
+	finish
+	expect_status 0
+	! grep 'the page of' second || fail "a VM reaches another of the same bridge"
+	[[ $(grep -c '^the page of one$' 'second--allow one') == 2 ]] || fail "the allowed VM does not reach the other: $(<'second--allow one')"
+	[[ -z $(nft list tables) ]] || fail "there are tables left: $(nft list tables)"
+}
+
+# lies FILTER: boots a guest that pretends to be somebody else, and says in $neighbours what of it was believed.
+lies() {
+	boot_async --net "tap=tap0,ip=198.51.100.2/24$1" -- /bin/sh -c '
+		ping -c 1 -W 10 198.51.100.1 >/dev/null && echo pings
+		echo ready; read line
+		ip addr add 198.51.100.9/24 dev eth0
+		arping -q -U -c 2 -w 3 -I eth0 -s 198.51.100.9 198.51.100.9
+		arping -q -A -c 2 -w 3 -I eth0 -s 198.51.100.9 198.51.100.9
+		ping -c 2 -W 2 -I 198.51.100.9 198.51.100.1 >/dev/null && echo another address
+		ip link set eth0 address 02:00:00:00:00:77
+		ping -c 2 -W 2 198.51.100.1 >/dev/null && echo another MAC
+		echo done; read line'
+	await_line '^ready$'
+	ip neigh replace 198.51.100.9 dev br0 lladdr 02:00:00:00:00:99 nud stale
+	echo >&7
+	await_line '^done$'
+	neighbours=$(ip neigh show)
+	echo >&7
+	finish
+	expect_status 0
+	expect_line '^pings$'
+}
+
+limit_tap_lies=300
+case_tap_lies() {
+	own_host
+	own_bridge
+	lies ''
+	! grep another "$out" || fail "a lie was believed"
+	[[ $neighbours == *'198.51.100.9 dev br0 lladdr 02:00:00:00:00:99'* ]] || fail "a neighbour's address was taken: $neighbours"
+	lies ,filter=off
+	expect_line '^another address$'
+	expect_line '^another MAC$'
+	[[ $neighbours != *'lladdr 02:00:00:00:00:99'* ]] || fail "the test is void: nobody has listened to the guest"
+}
+
 # A network that the host uses is not given to a guest.
 case_nat_collision() {
 	own_host
@@ -246,7 +338,7 @@ case_nat_killed() {
 	finish 2>/dev/null
 	expect_status 137
 	await 60 "the end of the monitor" gone "$monitor"
-	nft list tables | grep -q kvmbox || fail "the test is void: the killed VM has left no table"
+	[[ $(nft list tables | grep -c kvmbox0) == 2 ]] || fail "the test is void: the killed VM has not left its tables"
 	boot --net nat -p 8080:80 -- /bin/sh -c 'ip -o addr show eth0'
 	expect_status 0
 	expect_line ' 10.213.0.2/30 '

@@ -65,6 +65,16 @@ Test(config_net, addresses)
 	cr_expect_str_eq(ip_show(&net.dns[1]).text, "2001:db8::53");
 }
 
+Test(config_net, filter)
+{
+	parse("tap=t");
+	cr_expect_not(net.unfiltered);
+	parse("tap=t,filter=off");
+	cr_expect(net.unfiltered);
+	parse("tap=t,filter=on");
+	cr_expect_not(net.unfiltered);
+}
+
 Test(config_net, refused)
 {
 	static const struct {
@@ -116,6 +126,8 @@ Test(config_net, refused)
 		{ "tap=t,dns=1.1.1.1,dns=1.1.1.2,dns=1.1.1.3,dns=1.1.1.4",
 		  "at most 3 DNS servers" },
 		{ "nat,ip=192.0.2.2/24", "ip, gw and dns are for a tap; nat chooses" },
+		{ "tap=t,filter=no", "filter: \"no\" is neither on nor off" },
+		{ "nat,filter=off", "only a tap can be left without rules" },
 		{ "user,dns=192.0.2.2", "ip, gw and dns are for a tap; user chooses" },
 	};
 
@@ -241,5 +253,28 @@ Test(config_net, together)
 	cr_assert_eq(add(&cfg, "user"), 0);
 	cr_expect_eq(add(&cfg, "nat"), -EINVAL);
 	cr_expect(strstr(err.text, "at most 4 network cards"), "%s", err.text);
+	config_deinit(&cfg);
+}
+
+Test(config_net, allow)
+{
+	static const char *const refused[] = { "", "-a", "a b", "a*", "**", "../x" };
+	struct boot_config cfg;
+
+	config_init(&cfg);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		cr_expect_eq(add_allow(&cfg, "--allow", refused[i], &err), -EINVAL, "\"%s\"",
+			     refused[i]);
+	cr_assert_eq(add_allow(&cfg, "--allow", "db.1", &err), 0);
+	cr_expect_eq(check_nets(&cfg, &err), -EINVAL);
+	cr_expect(strstr(err.text, "cannot talk to db.1"), "%s", err.text);
+	cr_assert_eq(add(&cfg, "user"), 0);
+	cr_expect_eq(check_nets(&cfg, &err), -EINVAL);
+	cr_assert_eq(add(&cfg, "tap=a"), 0);
+	cr_expect_eq(check_nets(&cfg, &err), 0);
+	while (cfg.nallow < CONFIG_ALLOWS_MAX)
+		cr_assert_eq(add_allow(&cfg, "--allow", "*", &err), 0);
+	cr_expect_eq(add_allow(&cfg, "--allow", "more", &err), -EINVAL);
+	cr_expect_str_eq(cfg.allow[0], "db.1");
 	config_deinit(&cfg);
 }

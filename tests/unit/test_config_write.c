@@ -88,6 +88,7 @@ static void expect_same_net(const struct net_config *a, const struct net_config 
 	cr_expect_eq(a->queues, b->queues);
 	cr_expect_eq(memcmp(&a->rx_limits, &b->rx_limits, sizeof(a->rx_limits)), 0);
 	cr_expect_eq(memcmp(&a->tx_limits, &b->tx_limits, sizeof(a->tx_limits)), 0);
+	cr_expect_eq(a->unfiltered, b->unfiltered);
 	cr_assert_eq(a->nips, b->nips);
 	cr_assert_eq(a->ngateways, b->ngateways);
 	cr_assert_eq(a->ndns, b->ndns);
@@ -118,12 +119,14 @@ static const char full[] =
 	"  \"network-interfaces\": ["
 	"    { \"host_dev_name\": \"tap7\", \"guest_mac\": \"02:00:00:00:00:AB\", \"mtu\": 1400,"
 	"      \"queues\": 2, \"ip\": [ \"192.0.2.2/24\", \"2001:db8::2/64\" ],"
-	"      \"gw\": [ \"192.0.2.1\", \"2001:db8::1\" ], \"dns\": [ \"192.0.2.53\" ] },"
+	"      \"gw\": [ \"192.0.2.1\", \"2001:db8::1\" ], \"dns\": [ \"192.0.2.53\" ],"
+	"      \"filter\": false },"
 	"    { \"mode\": \"nat\", \"queues\": 4,"
 	"      \"rx_rate_limiter\": { \"ops\": { \"size\": 1, \"refill_time\": 2 } },"
 	"      \"tx_rate_limiter\": { \"bandwidth\": { \"size\": 3, \"refill_time\": 4 } } }, { "
 	"\"mode\": \"user\", \"mtu\": 9000 } ],"
 	"  \"publish\": [ \"8080:80\", \"127.0.0.1:53:5353/udp\", \"[::1]:2222:22\" ],"
+	"  \"allow\": [ \"db\", \"*\" ],"
 	"  \"forward\": [ \"d.sock=unix:/run/d.sock\", \"/run/x=tcp:[::1]:80\" ],"
 	"  \"workload\": { \"argv\": [ \"/bin/echo\", \"\", \"a b\" ],"
 	"                  \"env\": { \"A\": \"1\", \"B\": \"x=y\" }, \"workdir\": \"/srv\" }, "
@@ -161,6 +164,10 @@ Test(config_write, every_field_comes_back)
 		cr_expect_str_eq(cfg.forwards[i].path, again.forwards[i].path);
 		cr_expect_str_eq(cfg.forwards[i].guest, again.forwards[i].guest);
 	}
+	cr_assert_eq(again.nallow, 2);
+	cr_expect_str_eq(again.allow[0], "db");
+	cr_expect_str_eq(again.allow[1], "*");
+	cr_expect(again.nets[0].unfiltered);
 	cr_assert_eq(again.npublish, 3);
 	for (size_t i = 0; i < 3; i++)
 		cr_expect_str_eq(publish_show(&cfg.publish[i]).text,

@@ -35,7 +35,7 @@ static void write_rules(const struct ip_addr *dns, const struct publish_config *
 	size_t size;
 	FILE *f = open_memstream(&rules, &size);
 
-	nat_rules_write(f, &link, dns, publish, n);
+	nat_rules_write(f, &link, dns, publish, n, 4096);
 	fclose(f);
 }
 
@@ -76,6 +76,11 @@ Test(natrules, plain)
 	EXPECT("ip6 saddr != { fd00::2, fe80::/10, :: } drop");
 	EXPECT("ip saddr 10.213.0.6 masquerade");
 	EXPECT("ip6 saddr fd00::2 masquerade");
+	EXPECT("ct state new ct count over 4096 counter drop");
+	/* Nobody is in the sets yet. */
+	EXPECT("iifname \"kvmbox*\" ip saddr @allowed4 accept");
+	EXPECT("iifname \"kvmbox*\" ip6 saddr @allowed6 accept");
+	EXPECT_NOT("elements");
 	EXPECT_NOT("dnat ip");
 	EXPECT_NOT("dport 53");
 	EXPECT_NOT("kvmbox0");

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "supervisor/edge.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "config/words.h"
+#include "supervisor/edgerules.h"
+#include "supervisor/nft.h"
+#include "supervisor/rtnl.h"
+
+/* ---- who may talk to whom ---- */
+
+/* @out: take it out, whether or not it is in. */
+static void write_element(FILE *f, const char *set, const char *element, bool out)
+{
+	fprintf(f, "add element %s { %s }\n", set, element);
+	if (out)
+		fprintf(f, "delete element %s { %s }\n", set, element);
+}
+
+/* What the table of @card has to know of @other: as commands. */
+static void write_meeting(FILE *f, const struct netstate *card, const struct netstate *other,
+			  bool out)
+{
+	char set[NETSTATE_TABLE_MAX + 24], mac[sizeof("00:00:00:00:00:00")];
+
+	if (card->nat != other->nat || netstate_allowed(card, other) != card->nat)
+		return;
+	if (!card->nat) {
+		snprintf(set, sizeof(set), "netdev %s others", card->table);
+		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", other->mac[0],
+			 other->mac[1], other->mac[2], other->mac[3], other->mac[4], other->mac[5]);
+		write_element(f, set, mac, out);
+		return;
+	}
+	snprintf(set, sizeof(set), "inet %s allowed4", card->table);
+	write_element(f, set, ip_show(&other->ip4).text, out);
+	snprintf(set, sizeof(set), "inet %s allowed6", card->table);
+	if (card->ip6.family && other->ip6.family)
+		write_element(f, set, ip_show(&other->ip6).text, out);
+}
+
+/* Let the @n cards of @list know of @own. Returns 0 or negative errno. */
+static int tell_some(const struct netstate *own, const struct netstate *list, long n, bool out)
+{
+	AUTO_FREE char *commands = NULL;
+	struct error err;
+	size_t size = 0;
+	FILE *f = open_memstream(&commands, &size);
+
+	if (!f)
+		return -ENOMEM;
+	for (long i = 0; i < n; i++)
+		write_meeting(f, &list[i], own, out);
+	if (fclose(f))
+		return -ENOMEM;
+	return size ? nft_run(commands, &err) : 0;
+}
+
+/* Somebody may have removed the rules of one of them: then all are told one by one. */
+static int tell_others(const struct netstate *own, const struct netstate *list, long n, bool out)
+{
+	int ret = tell_some(own, list, n, out);
+
+	for (long i = 0; ret && ret != -ENOMEM && i < n; i++)
+		if (tell_some(own, &list[i], 1, out) == -ENOMEM)
+			ret = -ENOMEM;
+	return ret == -ENOMEM ? ret : 0;
+}
+
+int edge_load(const struct netstate *own, const char *rules, struct error *err)
+{
+	AUTO_FREE struct netstate *others = NULL;
+	AUTO_FREE char *commands = NULL;
+	size_t size = 0;
+	long n = netstate_others(own, &others);
+	FILE *f = n < 0 ? NULL : open_memstream(&commands, &size);
+	int ret;
+
+	if (!f)
+		return error_set(err, ENOMEM, "out of memory");
+	fputs(rules, f);
+	for (long i = 0; i < n; i++)
+		write_meeting(f, own, &others[i], false);
+	if (fclose(f))
+		return error_set(err, ENOMEM, "out of memory");
+	ret = nft_run(commands, err);
+	if (ret || !tell_others(own, others, n, false))
+		return ret;
+	edge_remove(own, err);
+	return error_set(err, ENOMEM, "out of memory");
+}
+
+int edge_remove(const struct netstate *card, struct error *err)
+{
+	AUTO_FREE struct netstate *others = NULL;
+	char commands[4 * (NETSTATE_TABLE_MAX + 24)];
+	const char *t = card->table;
+	int len = snprintf(commands, sizeof(commands),
+			   "add table netdev %s\ndelete table netdev %s\n", t, t);
+	long n;
+	int ret;
+
+	if (card->nat)
+		snprintf(commands + len, sizeof(commands) - (size_t)len,
+			 "add table inet %s\ndelete table inet %s\n", t, t);
+	ret = nft_run(commands, err);
+	if (ret)
+		return ret;
+	ret = card->nat ? rtnl_delete_link(t) : 0;
+	if (ret)
+		return error_set(err, -ret, "cannot remove the interface %s: %s", t,
+				 strerror(-ret));
+	n = card->vm[0] ? netstate_others(card, &others) : 0;
+	if (n < 0 || tell_others(card, others, n, true))
+		return error_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+/* ---- a tap of the user's ---- */
+
+static void choose_table(struct netstate *state)
+{
+	unsigned int n = 0;
+
+	do
+		snprintf(state->table, sizeof(state->table), "kvmbox-edge%u", n++);
+	while (netstate_exists(state->table));
+}
+
+static char *rules_of(const struct netstate *state, const struct net_config *net)
+{
+	struct edge edge = {
+		.table = state->table,
+		.vm = state->vm,
+		.device = net->tap,
+		.ips = net->ips,
+		.nips = net->nips,
+		.shared = true,
+	};
+	char *rules = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&rules, &size);
+
+	memcpy(edge.mac, state->mac, sizeof(edge.mac));
+	if (!f)
+		return NULL;
+	edge_rules_write(f, &edge);
+	if (fclose(f)) {
+		free(rules);
+		return NULL;
+	}
+	return rules;
+}
+
+/* The kernel takes more for an interface's name than can be written in a rule. */
+static bool is_writable(const char *name)
+{
+	for (; *name; name++) {
+		if ((unsigned char)*name >= 0x7f || strchr("\"\\*", *name))
+			return false;
+	}
+	return true;
+}
+
+/* With netstate_lock(). */
+static void remove_own(struct netstate *state)
+{
+	struct error err;
+
+	if (state->fd < 0)
+		return;
+	if (edge_remove(state, &err)) {
+		log_line("the rules around the VM's tap are still there: %s", err.text);
+		netstate_leave(state);
+	} else {
+		netstate_forget(state);
+	}
+}
+
+int edge_open(struct netstate *state, const struct boot_config *cfg, const struct net_config *net,
+	      const uint8_t mac[6], struct error *err)
+{
+	AUTO_CLOSE int lock = netstate_lock(err);
+	AUTO_FREE char *rules = NULL;
+	int ret;
+
+	netstate_init(state, cfg, mac);
+	if (lock < 0)
+		return lock;
+	if (!is_writable(net->tap))
+		return error_set(
+			err, EINVAL,
+			"--net: no rules can be written for a tap with the name %s; rename "
+			"it, or leave it without rules (filter=off)",
+			word_show(net->tap).text);
+	netstate_remove_dead(edge_remove);
+	choose_table(state);
+	rules = rules_of(state, net);
+	if (!rules)
+		return error_set(err, ENOMEM, "out of memory");
+	ret = netstate_take(state, err);
+	if (!ret)
+		ret = netstate_write(state, err);
+	if (!ret)
+		ret = edge_load(state, rules, err);
+	if (ret && state->fd >= 0)
+		netstate_forget(state); /* the rules are all there or none of them */
+	return ret;
+}
+
+void edge_close(struct netstate *state)
+{
+	struct error err;
+	AUTO_CLOSE int lock = netstate_lock(&err);
+
+	if (lock < 0)
+		log_line("%s", err.text);
+	remove_own(state);
+}
