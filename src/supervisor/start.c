@@ -226,8 +226,11 @@ static void close_the_rest(const struct launch *l, const struct launch_way *way)
 		n += spec->disks[i].disk->ops->files(spec->disks[i].disk, kept + n);
 	for (unsigned int i = 0; i < spec->nnets; i++)
 		n += spec->nets[i].port->ops->files(spec->nets[i].port, kept + n);
+	/* Locks, too. */
 	for (size_t i = 0; i < l->nets.nnats; i++)
-		kept[n++] = l->nets.nats[i].state_fd; /* a lock, too */
+		kept[n++] = l->nets.nats[i].state.fd;
+	for (size_t i = 0; i < l->nets.nedges; i++)
+		kept[n++] = l->nets.edges[i].fd;
 	fds_close_others(kept, n);
 }
 
