@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "config/words.h"
+#include "jail/jail.h"
 #include "supervisor/datadir.h"
 #include "supervisor/nft.h"
 
@@ -560,6 +561,40 @@ static void check_guest_files(struct inspection *in)
 	add(in, "guest files", CHECK_OK, "in %s", word_show(path).text);
 }
 
+static void check_jail(struct inspection *in)
+{
+	unsigned int left_out = 0;
+	char missing[192] = "";
+	struct check *check;
+	struct error err;
+
+	if (jail_try(&left_out, &err)) {
+		check = add(in, "jail", CHECK_FAIL, "%s", err.text);
+		advise(check, "man kvmbox-boot has --unsafe-no-jail; please report it");
+		return;
+	}
+	/* An ordinary user cannot have it, whatever the host. */
+	if (geteuid() != 0)
+		left_out &= ~(1u << JAIL_ID);
+	for (int layer = 0; layer < JAIL_LAYERS; layer++)
+		if (left_out & 1u << layer)
+			append_word(missing, sizeof(missing), jail_layer_name(layer));
+	if (!missing[0]) {
+		add(in, "jail", CHECK_OK, "all of it");
+		return;
+	}
+	check = add(in, "jail", CHECK_WARN, "without %s", missing);
+	if (left_out & 1u << JAIL_USER_NS)
+		advise(check, "let user namespaces be made (sysctl user.max_user_namespaces, and "
+			      "kernel.unprivileged_userns_clone or "
+			      "kernel.apparmor_restrict_unprivileged_userns where there are)");
+	else if (left_out & 1u << JAIL_CGROUP && geteuid() != 0)
+		advise(check, "for limits start VMs in a cgroup of your own (systemd-run --user "
+			      "--scope -p Delegate=yes)");
+	else
+		advise(check, "the host's kernel has them, or has not; the rest is in force");
+}
+
 void host_inspect(const char *root, struct host_report *report)
 {
 	struct inspection in = { .root = root, .report = report, .kvm_fd = -1 };
@@ -576,6 +611,7 @@ void host_inspect(const char *root, struct host_report *report)
 	check_nat(&in);
 	check_passt(&in);
 	check_cgroup(&in);
+	check_jail(&in);
 	check_mitigations(&in);
 	if (in.kvm_fd >= 0)
 		close(in.kvm_fd);

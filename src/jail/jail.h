@@ -78,6 +78,12 @@ pid_t jail_fork(struct jail *jail, int *pidfd, struct error *err);
 /* Whether the end of the monitor whose cgroup this is was the kernel's, for want of memory. */
 bool jail_ran_out_of_memory(const struct jail *jail);
 
+/*
+ * Enter a jail with a process that does nothing else. Returns 0, with what the host does not have
+ * for one in *@left_out (1 << enum jail_layer); or negative errno with the sentence in @err.
+ */
+int jail_try(unsigned int *left_out, struct error *err);
+
 /* ---- inside, in the monitor ---- */
 
 /*

@@ -48,6 +48,7 @@
 #define LINGER_NS         (2ull * 1000000000)  /* for who is attached to read what is left */
 #define TAIL_LINES        20
 #define LOG_READ          4096
+#define LOG_WAIT_MS       1000 /* for standard error to take it */
 
 enum stopping {
 	NOT_STOPPING,
@@ -372,7 +373,7 @@ static void finish_log(struct supervisor *s)
 		struct pollfd p[2];
 
 		relay_prepare(&s->log, &p[0], &p[1]);
-		if (poll(p, 2, s->log.len ? -1 : 0) <= 0)
+		if (poll(p, 2, s->log.len ? LOG_WAIT_MS : 0) <= 0)
 			return;
 		run_log(s, p);
 	}
@@ -744,24 +745,31 @@ static int verdict_of_agent(struct supervisor *s, char *text, size_t size)
 	return agent_exit_status(e);
 }
 
+/* What has ended the monitor by signal @signo: its jail, the kernel or whoever else. */
+static int verdict_of_signal(struct supervisor *s, int signo, char *text, size_t size)
+{
+	const struct jail *jail = s->launch.spec.jail;
+
+	if (signo == SIGSYS && jail)
+		return failed(s, "forbidden-call", text, size,
+			      "the monitor was killed as it made a system call that its jail "
+			      "forbids: either the guest had taken it over, or kvmbox is at fault "
+			      "(the host's kernel log may say which call)");
+	if (signo == SIGKILL && jail && jail_ran_out_of_memory(jail))
+		return failed(s, "out-of-memory", text, size,
+			      "the monitor was killed because it had more memory than --mem "
+			      "accounts for, or the host had none left");
+	return failed(s, "monitor-killed", text, size, "the monitor was killed by signal %d",
+		      signo);
+}
+
 /* The VM ended, and no agent has told how. */
 static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 {
 	char line[256];
 
-	if (!s->have_end && WIFSIGNALED(s->wait_status) && WTERMSIG(s->wait_status) == SIGSYS)
-		return failed(s, "forbidden-call", text, size,
-			      "the monitor was killed as it made a system call that its jail "
-			      "forbids: either the guest had taken it over, or kvmbox is at fault "
-			      "(the host's kernel log may say which call)");
-	if (!s->have_end && WIFSIGNALED(s->wait_status) && WTERMSIG(s->wait_status) == SIGKILL &&
-	    s->launch.spec.jail && jail_ran_out_of_memory(&s->launch.jail))
-		return failed(s, "out-of-memory", text, size,
-			      "the monitor was killed because it had more memory than --mem "
-			      "accounts for, or the host had none left");
 	if (!s->have_end && WIFSIGNALED(s->wait_status))
-		return failed(s, "monitor-killed", text, size,
-			      "the monitor was killed by signal %d", WTERMSIG(s->wait_status));
+		return verdict_of_signal(s, WTERMSIG(s->wait_status), text, size);
 	if (!s->have_end)
 		return failed(s, "monitor-died", text, size,
 			      "the monitor ended without a word (status %d)",

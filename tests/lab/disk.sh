@@ -275,7 +275,7 @@ case_locked_memory() {
 	make_ext4 image 64M
 	last_boot=' with little memory to lock'
 	status=0
-	prlimit --memlock=1048576 setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock \
+	prlimit --memlock=1048576 setpriv --bounding-set=-ipc_lock,-sys_resource --inh-caps=-ipc_lock,-sys_resource \
 		"$kvmbox" boot --disk image,fixed-buffers=on -- true >"$out" 2>"$err" || status=$?
 	expect_status 125
 	expect_sentence 'fixed-buffers=on cannot pin the guest.s 256 MiB.*ulimit -l'

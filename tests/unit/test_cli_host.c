@@ -103,6 +103,18 @@ Test(cli_host, all_well)
 	expect("smt", CHECK_OK, "off");
 }
 
+/* Tried on this host, whatever the tree is. */
+Test(cli_host, jail)
+{
+	host_inspect(root, &report);
+
+	const struct check *check = find("jail");
+
+	cr_assert_not_null(check);
+	expect("jail", check->state, check->state == CHECK_OK ? "all of it" : "without ");
+	cr_expect_neq(check->state, CHECK_FAIL, "%s", check->found);
+}
+
 Test(cli_host, no_devices)
 {
 	host_inspect(root, &report);
