@@ -246,19 +246,16 @@ static void net_stop(struct virtio_device *dev, struct loop_call *done)
 
 /* ---- limits ---- */
 
-static bool may_pass(struct limiter_gate *gate)
-{
-	return !gate->limiter || limiter_open(gate);
-}
-
 /* A frame of @len bytes behind the header @hdr. */
 static void charge(struct limiter_gate *gate, const struct virtio_net_hdr_v1 *hdr, size_t len)
 {
 	size_t part = le16toh(hdr->gso_size);
-	bool whole = hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE || !part;
 
-	if (gate->limiter)
-		limiter_charge(gate, whole ? 1 : (len + part - 1) / part, len);
+	if (!gate->limiter)
+		return;
+	if (hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE || !part)
+		part = len;
+	limiter_charge(gate, (len + part - 1) / part, len);
 }
 
 static void tx_wake(void *ctx, unsigned int pair)
@@ -392,9 +389,10 @@ static bool tx_send(struct tx_frame *f)
 static int tx_take(struct net *n, unsigned int pair)
 {
 	struct virtq *q = &n->dev.queues[tx_queue(pair)];
+	struct limiter_gate *gate = &n->tx[pair].gate;
 	struct tx_frame *f;
 
-	if (virtq_has_more(q) && !may_pass(&n->tx[pair].gate))
+	if (gate->limiter && virtq_has_more(q) && !limiter_open(gate))
 		return -EAGAIN;
 	f = tx_get(n, pair);
 	if (!f)
@@ -428,8 +426,7 @@ static void tx_run(struct net *n, unsigned int pair)
 		virtio_fault(&n->dev, "transmit queue %u holds a malformed chain", pair);
 		return;
 	}
-	/* While something is being sent, its end brings us back; what is not let through, the gate.
-	 */
+	/* The gate brings us back, or, while something is being sent, its end. */
 	if (ret == -EAGAIN || n->tx[pair].nfree < NETPORT_SENDS_MAX)
 		return;
 	if (ret == VIRTQ_EMPTY)
@@ -705,7 +702,7 @@ static void rx_run(struct net *n, unsigned int pair)
 	if (pair >= n->pairs || rx->in_flight || n->lost || !q->ready)
 		return;
 	virtq_suppress_kicks(q);
-	if (!may_pass(&rx->gate))
+	if (rx->gate.limiter && !limiter_open(&rx->gate))
 		return;
 	do {
 		if (rx->spiller)
