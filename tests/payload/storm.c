@@ -436,8 +436,15 @@ static void write_request(void)
 			   shape == 1 ? write : VRING_DESC_F_NEXT | write, third);
 		write_desc(table + 16 * third, data + 0x7000, 1, VRING_DESC_F_WRITE, 0);
 	}
-	if (one_in(4))
+	if (one_in(8))
 		store(table + 16 * (one_in(2) ? first : second) + below(16), any(), 2);
+	if (one_in(8))
+		write_desc(table + 16 * (one_in(2) ? first : third), address(), length(),
+			   one_in(2) ? VRING_DESC_F_WRITE : some_flags(), second);
+	/* Once, or as often as the queue has room. */
+	if (one_in(16))
+		for (uint32_t i = 1; i < r.size; i++)
+			store(r.avail + 4 + 2 * (idx++ % r.size), head, 2);
 	store(r.avail + 4 + 2 * (idx % r.size), head, 2);
 	store(r.avail + 2, (uint16_t)(idx + 1), 2);
 	if (one_in(2))
@@ -609,9 +616,9 @@ static const struct {
 	void (*attack)(void);
 	uint32_t weight;
 } attacks[] = {
-	{ scribble, 16 },    { tear_descriptor, 12 },
+	{ scribble, 6 },     { tear_descriptor, 6 },
 	{ move_index, 8 },   { change_head, 6 },
-	{ change_used, 4 },  { write_request, 20 },
+	{ change_used, 4 },  { write_request, 36 },
 	{ notify, 12 },      { write_some_register, 4 },
 	{ access_oddly, 6 }, { access_config, 4 },
 	{ write_status, 1 }, { set_some_queue_up, 1 },
@@ -623,11 +630,23 @@ static volatile uint32_t rounds_begun, rounds_done;
 static volatile uint32_t operation;
 static uint32_t operations;
 
+static bool victim_lives(void)
+{
+	uint32_t status = vdev_status(victims[victim].t->dev);
+
+	return status & VIRTIO_CONFIG_S_DRIVER_OK && !(status & VIRTIO_CONFIG_S_NEEDS_RESET);
+}
+
 static void attack(void)
 {
 	uint32_t n = below(WEIGHTS);
 	unsigned int i = 0;
 
+	/* What a dead device is told goes nowhere. */
+	if (!victim_lives() && one_in(16)) {
+		bring_up();
+		return;
+	}
 	while (n >= attacks[i].weight)
 		n -= attacks[i++].weight;
 	attacks[i].attack();
