@@ -340,8 +340,9 @@ static void check_nat(struct inspection *in)
 		return;
 	}
 	check = add(in, "nat", CHECK_WARN, "%s", err.text);
-	advise(check, "--net nat does not work: install libnftables1 and load the module "
-		      "(modprobe nf_tables)");
+	advise(check,
+	       "--net nat does not work, nor --net tap= of root's but with filter=off: install "
+	       "libnftables1 and load the module (modprobe nf_tables)");
 }
 
 static bool is_in_path(const char *program)

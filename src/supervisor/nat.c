@@ -23,7 +23,8 @@
 #include "supervisor/resolv.h"
 #include "supervisor/rtnl.h"
 
-#define CONNECTIONS_MAX 16384
+#define CONNECTIONS_MIN 256u
+#define CONNECTIONS_MAX 32768u
 
 /* ---- choosing ---- */
 
@@ -207,19 +208,21 @@ static int make_wire(struct nat *nat, unsigned int mtu, unsigned int queues, str
 /* ---- rules ---- */
 
 /*
- * How many connections of the guest the host keeps track of: a quarter of what it is able to, so
- * that no guest can keep the host from having any. The host tells only once it tracks some.
+ * How many connections of the guest the host keeps track of: a quarter of what it is able to at
+ * most, so that no guest keeps the host from having any. The host tells only once it tracks some.
  */
 static unsigned int connections_max(void)
 {
 	FILE *f = fopen("/proc/sys/net/netfilter/nf_conntrack_max", "re");
-	unsigned int max = 0;
+	unsigned int all;
 
-	if (f && fscanf(f, "%u", &max) != 1)
-		max = 0;
+	if (!f || fscanf(f, "%u", &all) != 1)
+		all = 4 * CONNECTIONS_MAX;
 	if (f)
 		fclose(f);
-	return max >= 4 ? max / 4 : CONNECTIONS_MAX;
+	if (all < 4 * CONNECTIONS_MIN)
+		return CONNECTIONS_MIN;
+	return all / 4 < CONNECTIONS_MAX ? all / 4 : CONNECTIONS_MAX;
 }
 
 static int load_rules(const struct nat *nat, const struct ip_addr *dns,

@@ -88,16 +88,25 @@ static void write_guard(FILE *f, const struct nat_link *link)
 	fprintf(f, "\t}\n");
 }
 
+/*
+ * The kernel's counter of connections goes through all it has counted at each new one, so there are
+ * many with a few each, by bits of the source port (its lowest is the same for most programs).
+ */
 static void write_connections(FILE *f, const struct nat_link *link, unsigned int max)
 {
 	fprintf(f,
+		"\tset connections {\n"
+		"\t\ttype inet_service; size 256; flags dynamic\n"
+		"\t}\n"
 		"\tchain connections {\n"
 		"\t\ttype filter hook prerouting priority mangle; policy accept;\n"
 		"\t\tiifname != \"%s\" accept\n"
-		"\t\tct state new limit rate over 10000/second burst 50000 packets counter drop\n"
-		"\t\tct state new ct count over %u counter drop\n"
+		"\t\tct state != new accept\n"
+		"\t\tlimit rate over 10000/second burst 50000 packets counter drop\n"
+		"\t\tmeta l4proto { tcp, udp } add @connections { th sport & 0x1fe ct count over "
+		"%u } counter drop\n"
 		"\t}\n",
-		link->name, max);
+		link->name, max / 256);
 }
 
 static void write_dns(FILE *f, const struct nat_link *link, const struct ip_addr *dns)

@@ -24,7 +24,7 @@ void nat_link_of(unsigned int slot, struct nat_link *link);
 /*
  * The rules of one guest, as commands of nft(8): a table named as the tap, made anew. @dns: where
  * queries that the guest sends to the host's end go, an address in 127.0.0.0/8; family 0: nowhere.
- * @connections: how many of the guest's the host keeps track of at a time.
+ * @connections: how many of those that the guest begins are kept track of at a time, at least 256.
  */
 void nat_rules_write(FILE *f, const struct nat_link *link, const struct ip_addr *dns,
 		     const struct publish_config *publish, size_t npublish,

@@ -190,6 +190,7 @@ static int read_state(struct netstate *s, const char *table, bool *alive)
 	char text[TEXT_MAX];
 	ssize_t n;
 
+	*alive = false;
 	*s = (struct netstate){ .fd = open(state_path(table).text, O_RDWR | O_CLOEXEC) };
 	if (s->fd < 0)
 		return -errno;

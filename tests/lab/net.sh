@@ -219,7 +219,7 @@ case_nat_allow() {
 	boot_async --net nat --name one -- /bin/sh -c "$serve"
 	await_line '^ready$'
 	"$kvmbox" boot --net nat --name two --allow one -- /bin/sh -c '
-		wget -T 10 -qO- http://10.213.0.2/page
+		wget -qO- http://10.213.0.2/page
 		ping -c 1 -W 10 10.213.0.2 >/dev/null && echo pings' >second 2>&1
 	"$kvmbox" boot --net nat --name three -- /bin/sh -c '
 		wget -T 3 -qO- http://10.213.0.2/page; true' >third 2>&1
@@ -245,6 +245,7 @@ own_bridge() {
 }
 
 # Guests of one bridge: by themselves they are kept apart, by any of their names they meet.
+limit_tap_two=300
 case_tap_two() {
 	own_host
 	own_bridge
@@ -255,8 +256,8 @@ case_tap_two() {
 		# shellcheck disable=SC2086  # none, or two words
 		"$kvmbox" boot --net tap=tap1,ip=198.51.100.3/24,ip=2001:db8:1::3/64 --name two $allow -- /bin/sh -c '
 			ping -c 1 -W 10 198.51.100.1 >/dev/null && ping -c 1 -W 10 2001:db8:1::1 >/dev/null && echo pings
-			wget -T 5 -qO- http://198.51.100.2/page
-			wget -T 5 -qO- "http://[2001:db8:1::2]/page"; true' >"second$allow" 2>&1
+			timeout 20 wget -qO- http://198.51.100.2/page
+			timeout 20 wget -qO- "http://[2001:db8:1::2]/page"; true' >"second$allow" 2>&1
 		grep -q '^pings$' "second$allow" || fail "a VM does not reach its host: $(<"second$allow")"
 	done
 	echo >&7

@@ -584,17 +584,16 @@ Test(supervisor_control, stats)
 	control_stats(control, stats_ids[2], &stats);
 	expect_heard(fd, 200,
 		     "\"memory\":{\"balloon_target_bytes\":4096,\"balloon_bytes\":0,"
-		     "\"reported_bytes\":8192},\"cpu_s\":77,"
-		     "\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
-		     "\"exits\":{\"all\":12,");
+		     "\"reported_bytes\":8192}");
 	dial_result = 0;
 	control_paused(control);
 	ask(fd, "GET", "/stats", "");
 	cr_assert(nstats == 4 && nagents == 2);
 	control_stats(control, stats_ids[3], &stats);
 	expect_heard(fd, 200,
-		     "\"cpu_s\":77,\"exits\":{\"all\":12,\"user\":0,\"pio\":0,\"mmio\":3,"
-		     "\"halt\":0},\"interrupts\":9");
+		     "\"cpu_s\":77,\"disk\":{\"read_bytes\":512,\"written_bytes\":1024},"
+		     "\"exits\":{\"all\":12,\"user\":0,\"pio\":0,\"mmio\":3,\"halt\":0},"
+		     "\"interrupts\":9");
 	close(fd);
 }
 

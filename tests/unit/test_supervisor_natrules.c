@@ -76,7 +76,7 @@ Test(natrules, plain)
 	EXPECT("ip6 saddr != { fd00::2, fe80::/10, :: } drop");
 	EXPECT("ip saddr 10.213.0.6 masquerade");
 	EXPECT("ip6 saddr fd00::2 masquerade");
-	EXPECT("ct state new ct count over 4096 counter drop");
+	EXPECT("ct count over 16 } counter drop");
 	/* Nobody is in the sets yet. */
 	EXPECT("iifname \"kvmbox*\" ip saddr @allowed4 accept");
 	EXPECT("iifname \"kvmbox*\" ip6 saddr @allowed6 accept");
