@@ -92,7 +92,7 @@ def check(report, disk, root):
         with open(f'/sys/devices/system/cpu/vulnerabilities/{name}', encoding='utf-8') as f:
             expect(name, text, f.read().strip())
     if root:
-        expect('taps', [(t['name'], t['tables']) for t in report['taps']], [('kvmbox0', 'inet kvmbox0')])
+        expect('taps', [(t['name'], t['tables']) for t in report['taps']], [('kvmbox0', 'inet kvmbox0, netdev kvmbox0')])
         if not report['taps'][0]['drops']:
             sys.exit('no rule of the tap drops anything')
     # What a jail is there for is found where there is none, and not where there is one.
