@@ -99,7 +99,8 @@ static void request_answer(struct blk_request *r, uint8_t status)
 {
 	struct blk_queue *q = r->queue;
 
-	*r->status = status;
+	/* Atomic, as two queues that two threads serve may be told to answer in one place. */
+	__atomic_store_n(r->status, status, __ATOMIC_RELAXED);
 	/* 5.2.6: the status byte is the last of the writable part and always written. */
 	virtq_push(q->virtq, r->chain.head, status == VIRTIO_BLK_S_OK ? r->written : 1);
 	request_put(r);

@@ -211,6 +211,27 @@ static void submit_many(uint32_t type)
 	ring(&second);
 }
 
+/* Two queues, which may be on two threads, whose requests are all to be answered in one byte. */
+static void attack_one_answer(void)
+{
+	for (int round = 0; round < 20; round++) {
+		if (!start_large())
+			return;
+		submit_many(round % 2 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_GET_ID);
+		for (uint16_t i = 0; i < IN_FLIGHT; i++) {
+			struct vq *q = i % 2 ? &second : blk->q;
+
+			q->desc[3 * i + 2].addr = (uintptr_t)&slots[0].status;
+			vq_put(q, (uint16_t)(3 * i));
+		}
+		ring(blk->q);
+		ring(&second);
+		for (int i = 0; i < 20; i++)
+			relax();
+	}
+	attack_end(blk, "one-answer", ANYTHING);
+}
+
 /* Once a reset has returned, memory is the driver's alone: what it puts there stays. */
 static void attack_reset(void)
 {
@@ -276,6 +297,7 @@ void payload_main(void)
 	attack_same_head();
 	attack_header();
 	attack_descriptors();
+	attack_one_answer();
 	attack_reset();
 	attack_fault_in_flight();
 	/* The machine ends with requests in flight, too. */
