@@ -162,6 +162,11 @@ setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$kvmbo
 	-- true >/run/user.out 2>&1 || true
 grep -q 'ok end' /run/user.out || fail 'an ordinary user cannot use a tap of theirs'
 
+# Nor is it started without them unless that was asked for.
+status=0
+setpriv --bounding-set -net_admin --inh-caps -net_admin "$kvmbox" boot --kernel "$guest" --net tap=tap1 -- true >/run/unable.out 2>&1 || status=$?
+[[ $status == 125 && $(</run/unable.out) == *'add filter=off'* ]] || fail 'root without the right to make rules gets no sentence'
+
 # Behind NAT, where one that allows the other is enough, whoever comes first.
 start one --net nat
 start two --net nat --allow one
