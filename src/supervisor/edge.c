@@ -183,6 +183,16 @@ static void remove_own(struct netstate *state)
 	}
 }
 
+static int load(const struct netstate *state, const char *tap, const char *rules, struct error *err)
+{
+	struct error why;
+	int ret = edge_load(state, rules, &why);
+
+	return ret ? error_set(err, -ret, "%s; to use the tap %s without rules, add filter=off",
+			       why.text, tap)
+		   : 0;
+}
+
 int edge_open(struct netstate *state, const struct boot_config *cfg, const struct net_config *net,
 	      const uint8_t mac[6], struct error *err)
 {
@@ -208,7 +218,7 @@ int edge_open(struct netstate *state, const struct boot_config *cfg, const struc
 	if (!ret)
 		ret = netstate_write(state, err);
 	if (!ret)
-		ret = edge_load(state, rules, err);
+		ret = load(state, net->tap, rules, err);
 	if (ret && state->fd >= 0)
 		netstate_forget(state); /* the rules are all there or none of them */
 	return ret;

@@ -90,7 +90,8 @@ static void write_guard(FILE *f, const struct nat_link *link)
 
 /*
  * The kernel's counter of connections goes through all it has counted at each new one, so there are
- * many with a few each, by bits of the source port (its lowest is the same for most programs).
+ * many with a few each, by bits of the source port (its lowest is the same for most programs). What
+ * belongs to one that is there ("confirmed") is not looked at.
  */
 static void write_connections(FILE *f, const struct nat_link *link, unsigned int max)
 {
@@ -102,6 +103,7 @@ static void write_connections(FILE *f, const struct nat_link *link, unsigned int
 		"\t\ttype filter hook prerouting priority mangle; policy accept;\n"
 		"\t\tiifname != \"%s\" accept\n"
 		"\t\tct state != new accept\n"
+		"\t\tct status confirmed accept\n"
 		"\t\tlimit rate over 10000/second burst 50000 packets counter drop\n"
 		"\t\tmeta l4proto { tcp, udp } add @connections { th sport & 0x1fe ct count over "
 		"%u } counter drop\n"

@@ -1021,7 +1021,8 @@ int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 	/* Whoever started us may have it ignored, and then no child could be waited for. */
 	signal(SIGCHLD, SIG_DFL);
 	s.record = (struct record){
-		.cfg = cfg, .nets = &s.launch.nets, .terminal = s.terminal, .error = "" };
+		.cfg = cfg, .nets = &s.launch.nets, .terminal = s.terminal, .error = ""
+	};
 	if (cfg->detach) {
 		ret = detach(&s.ready_fd, &status);
 		if (ret < 0) {

@@ -61,9 +61,21 @@ monitor_of() {
 
 # start NAME OPTION...: starts a machine, and returns once its network is there and its guest may run.
 start() {
+	await "$1 is up" try_start "$@"
+}
+
+# A tap is in use for a moment after its machine's end.
+try_start() {
 	"$kvmbox" boot --name "$1" --kernel "$guest" --append halt "${@:2}" -- true >"/run/$1.out" 2>&1 &
 	pids[$1]=$!
-	await "$1 is up" monitor_of "$1"
+	while kill -0 "${pids[$1]}"; do
+		if monitor_of "$1"; then
+			return
+		fi
+		sleep 0.05
+	done
+	grep -q 'is in use by another' "/run/$1.out" || fail "$1 has not started"
+	return 1
 }
 
 # kill_all NAME SIGNAL: kills the machine's supervisor and its monitor.
@@ -146,8 +158,14 @@ ip link del tap0
 ip tuntap add tap0 mode tap user 65534
 mknod -m 666 /run/kvm c 10 232
 mount --bind /run/kvm /dev/kvm
-setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$kvmbox" boot --kernel "$guest" --net tap=tap0 -- true >/run/user.out 2>&1 || true
+setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/nonexistent "$kvmbox" boot --kernel "$guest" --net tap=tap0 \
+	-- true >/run/user.out 2>&1 || true
 grep -q 'ok end' /run/user.out || fail 'an ordinary user cannot use a tap of theirs'
+
+# Nor is it started without them unless that was asked for.
+status=0
+setpriv --bounding-set -net_admin --inh-caps -net_admin "$kvmbox" boot --kernel "$guest" --net tap=tap1 -- true >/run/unable.out 2>&1 || status=$?
+[[ $status == 125 && $(</run/unable.out) == *'add filter=off'* ]] || fail 'root without the right to make rules gets no sentence'
 
 # Behind NAT, where one that allows the other is enough, whoever comes first.
 start one --net nat
