@@ -21,6 +21,7 @@ static const uint8_t opcodes[] = {
 	IORING_OP_SEND,         /* vsock and passt, to the host */
 	IORING_OP_POLL_ADD,     /* the supervisor's messages; the ends of vsock connections */
 	IORING_OP_ASYNC_CANCEL, /* a tap's receives, when the guest resets the card */
+	IORING_OP_TIMEOUT,      /* until a limited disk or network card may go on */
 	IORING_OP_NOP,          /* another turn of the loop */
 };
 
