@@ -53,6 +53,7 @@ expect_walls() {
 	fi
 }
 
+limit_in_force=400
 case_in_force() {
 	truncate -s 4M disk
 	boot_async --name walls --cpus 2 --disk disk,queues=2 -- /bin/sh -c 'echo up; cat'
@@ -75,6 +76,7 @@ case_in_force() {
 	expect_stderr ''
 }
 
+limit_ordinary_user=400
 # Whoever may open /dev/kvm has all of it but an id of his own.
 case_ordinary_user() {
 	chmod 666 /dev/kvm
@@ -115,6 +117,7 @@ expect_limit() {
 	[[ $got == "$3" ]] || fail "$2 is $got, not $3"
 }
 
+limit_cgroup=600
 case_cgroup() {
 	need_cgroups
 	boot_async --name limits --cpus 2 --mem 64M --cpu-weight 50 -- /bin/sh -c 'echo up; cat'
