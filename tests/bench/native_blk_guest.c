@@ -3,23 +3,15 @@
  * A guest that reads or writes random blocks of a disk as fast as that goes, with so many requests
  * in flight, and prints how long it took by the time-stamp counter.
  *
- * It sets the device up as any payload does, and then goes to user mode for good, with all of
- * memory mapped for that: a hypervisor that emulates a guest's kernel mode (KVM-PVM) runs user mode
- * at full speed. It polls the used ring, wants no interrupts, and kicks when the device asks for
- * it.
+ * It sets the device up as any payload does, and then goes to user mode. It polls the used ring,
+ * wants no interrupts, and kicks when the device asks for it.
  */
-#include <asm/bootparam.h>
-
 #include "../payload/lib/blk.h"
+#include "native_guest.h"
 
 #define BLOCK      4096u
 #define DEPTH_MAX  64u
 #define QUEUE_SIZE 256u
-
-#define PAGE_PRESENT 1ull
-#define PAGE_USER    4ull
-#define PAGE_LARGE   0x80ull
-#define PAGE_ADDR    0xffffffffff000ull
 
 struct slot {
 	struct virtio_blk_outhdr hdr;
@@ -33,9 +25,7 @@ static uint32_t depth, count;
 static uint32_t type;
 static uint64_t blocks;
 static uint64_t state = 88172645463325252ull;
-static uint32_t kicks, failures;
-
-void enter_user(void (*fn)(void));
+static uint32_t failures;
 
 static uint64_t next_random(void)
 {
@@ -53,65 +43,11 @@ static uint64_t tsc(void)
 	return (uint64_t)high << 32 | low;
 }
 
-/* The number behind the word @name= of the command line, or @otherwise. */
-static uint32_t option(const char *name, uint32_t otherwise)
-{
-	const char *s = (const char *)(uintptr_t)boot_params()->hdr.cmd_line_ptr;
-	size_t n = strlen(name);
-
-	for (; *s; s++) {
-		if (memcmp(s, name, n) || s[n] != '=')
-			continue;
-		uint32_t v = 0;
-
-		for (s += n + 1; *s >= '0' && *s <= '9'; s++)
-			v = 10 * v + (uint32_t)(*s - '0');
-		return v;
-	}
-	return otherwise;
-}
-
-/* Let user mode have every page that the table at @table maps, in @levels levels. */
-static void map_for_user(uint64_t table, unsigned int levels)
-{
-	volatile uint64_t *e = (volatile uint64_t *)table;
-
-	for (unsigned int i = 0; i < 512; i++) {
-		if (!(e[i] & PAGE_PRESENT))
-			continue;
-		e[i] |= PAGE_USER;
-		if (levels > 1 && !(e[i] & PAGE_LARGE))
-			map_for_user(e[i] & PAGE_ADDR, levels - 1);
-	}
-}
-
-static void map_all_for_user(void)
-{
-	uint64_t cr3;
-
-	asm volatile("mov %%cr3, %0" : "=r"(cr3));
-	map_for_user(cr3 & PAGE_ADDR, 4);
-	asm volatile("mov %0, %%cr3" : : "r"(cr3) : "memory");
-}
-
 static void submit(uint32_t i)
 {
 	slots[i].hdr.sector = next_random() % blocks * (BLOCK / SECTOR);
 	slots[i].status = BLK_NO_ANSWER;
 	vq_put(&disk.q, (uint16_t)(3 * i));
-}
-
-/* Show what was entered since @old, and kick if the device wants that (2.7.10). */
-static void publish(uint16_t old)
-{
-	vq_publish(&disk.q);
-	fence();
-	uint16_t event = *vq_avail_event(&disk.q);
-
-	if (vring_need_event(event, disk.q.avail_idx, old)) {
-		reg_write(&disk.dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-		kicks++;
-	}
 }
 
 static void run(void)
@@ -140,7 +76,7 @@ static void run(void)
 			}
 		}
 		if (disk.q.avail_idx != old)
-			publish(old);
+			publish(&disk.q, old);
 		else
 			asm volatile("pause");
 	}
@@ -175,6 +111,5 @@ void payload_main(void)
 			(uint16_t)(d + 2));
 		vq_desc(&disk.q, d + 2, &s->status, 1, VRING_DESC_F_WRITE, 0);
 	}
-	map_all_for_user();
-	enter_user(run);
+	run_in_user_mode(run);
 }

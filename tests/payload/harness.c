@@ -210,6 +210,8 @@ static void answer_connect(struct payload *p, const struct ends *e, const struct
 	channel_send(e->channel, &answer, pair[1]);
 	if (pair[1] >= 0)
 		close(pair[1]);
+	if (p->on_connect && pair[0] >= 0)
+		p->on_connect(p, pair[0], msg->value);
 }
 
 static void handle_message(struct payload *p, struct ends *e)
@@ -229,6 +231,8 @@ static void handle_message(struct payload *p, struct ends *e)
 			close_end(&e->console);
 		if (p->stop_after_ms)
 			e->stop_at = clock_now_ns() + p->stop_after_ms * 1000000ull;
+		if (p->on_running)
+			p->on_running(p);
 		break;
 	case MESSAGE_CONNECT:
 		answer_connect(p, e, &msg);
@@ -348,6 +352,7 @@ void payload_run(struct payload *p)
 		close(log[0]);
 		run_monitor(&spec, log[1]);
 	}
+	p->monitor = pid;
 	close(channel[1]);
 	close(console[1]);
 	close(log[1]);

@@ -54,8 +54,12 @@ struct payload {
 	unsigned int stop_after_ms; /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
 	bool hang_up;               /* then close the channel instead of saying so */
 	bool partial;               /* the payload does not come to "done" */
+	void (*on_running)(struct payload *p); /* after MESSAGE_RUNNING */
+	/* The guest has connected to host port @port: our end. Only until payload_verdict(). */
+	void (*on_connect)(struct payload *p, int fd, uint64_t port);
 
 	/* what happened */
+	pid_t monitor;
 	bool running;           /* MESSAGE_RUNNING came */
 	bool ended;             /* MESSAGE_ENDED came */
 	struct message message; /* that one */
