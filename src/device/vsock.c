@@ -209,11 +209,17 @@ static uint32_t conn_unsaid_shutdown(const struct conn *c)
 	return flags & ~c->said_shutdown;
 }
 
-/* Whether the guest is to get what the socket has. */
+/* Whether the guest is to have, and has room for, more of what comes from the socket. */
 static bool conn_wants_input(const struct conn *c)
 {
 	return c->state == CONN_OPEN && !c->in_len && !c->in_eof &&
 	       !(c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV) && conn_credit(c);
+}
+
+/* Whether that is the next thing that it is to have. */
+static bool conn_can_receive(const struct conn *c)
+{
+	return c->readable && !c->say_response && conn_wants_input(c);
 }
 
 static bool conn_has_packet(const struct conn *c)
@@ -225,7 +231,7 @@ static bool conn_has_packet(const struct conn *c)
 	if (c->state != CONN_OPEN)
 		return false;
 	return c->say_response || c->say_credit || conn_unsaid_shutdown(c) ||
-	       (c->in_len && conn_credit(c)) || (c->readable && conn_wants_input(c));
+	       (c->in_len && conn_credit(c)) || conn_can_receive(c);
 }
 
 /* Count @len bytes of the guest's as gone; tell it of room in steps of half the ring. */
@@ -291,6 +297,8 @@ static void conn_sent(struct conn *c, int32_t res)
 	}
 	c->out_head = (c->out_head + (uint32_t)res) % RING_SIZE;
 	c->out_len -= (uint32_t)res;
+	if (!c->out_len)
+		c->out_head = 0; /* no more of its pages than are needed */
 	conn_forwarded(c, (uint32_t)res);
 }
 
@@ -656,7 +664,7 @@ static uint32_t vsock_put(struct vsock *v, struct conn *c, const struct virtq_ch
 	return HDR_SIZE + len;
 }
 
-/* Receive chains that one receive is to fill, a packet each. */
+/* Receive chains that one receive from a socket is to fill, a packet each. */
 struct batch {
 	unsigned int nchains;
 	unsigned int nsegments;
@@ -720,16 +728,18 @@ static unsigned int vsock_receive(struct vsock *v, struct conn *c, struct virtq_
 	} while (b.nchains < BATCH_CHAINS && b.room < max && virtq_pop(q, chain) == VIRTQ_OK);
 
 	if (!b.nchains) {
-		res = recv(c->fd, c->buf + RING_SIZE, min_u32(max, BOUNCE_SIZE), MSG_DONTWAIT);
-		conn_received(c, res < 0 ? -errno : res, min_u32(max, BOUNCE_SIZE));
-		c->in_off = 0;
-		c->in_len = res > 0 ? (uint32_t)res : 0;
-		return 0;
+		b.room = min_u32(max, BOUNCE_SIZE);
+		b.segments[b.nsegments++] = (struct iovec){ c->buf + RING_SIZE, b.room };
 	}
 	struct msghdr msg = { .msg_iov = b.segments, .msg_iovlen = b.nsegments };
 
 	res = recvmsg(c->fd, &msg, MSG_DONTWAIT);
 	conn_received(c, res < 0 ? -errno : res, b.room);
+	if (!b.nchains) {
+		c->in_off = 0;
+		c->in_len = res > 0 ? (uint32_t)res : 0;
+		return 0;
+	}
 	for (uint32_t left = res > 0 ? (uint32_t)res : 0; left; used++) {
 		uint32_t len = min_u32(left, b.chains[used].room);
 		struct virtio_vsock_hdr hdr = {
@@ -794,11 +804,11 @@ static bool vsock_say(struct vsock *v)
 			vsock_fault(v, "a receive chain too short for a header");
 			return false;
 		}
-		if (c && !c->say_response && c->readable && conn_wants_input(c)) {
+		if (c && conn_can_receive(c)) {
 			unsigned int used = vsock_receive(v, c, &chain);
 
 			conn_step(v, c);
-			pushed |= used;
+			pushed = pushed || used;
 			n += used;
 			continue;
 		}

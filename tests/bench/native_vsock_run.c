@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +23,24 @@
 /* The guest's ports. */
 enum { PORT_SINK = 1, PORT_SOURCE = 2 };
 
-static double sink_seconds, source_seconds, idle_seconds;
+static double sink_seconds = -1, source_seconds = -1, idle_seconds;
+static bool apart; /* whoever moves the bytes has CPU 1, all others CPU 0 */
 static struct timespec idle_for;
 
 static void die(const char *what)
 {
 	perror(what);
 	exit(1);
+}
+
+static void pin(pid_t thread, unsigned int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (apart && sched_setaffinity(thread, sizeof(set), &set))
+		die("pinning to a CPU");
 }
 
 /* CPU seconds of the thread that began process @pid. */
@@ -99,6 +111,8 @@ static uint64_t bytes_from, bytes_to; /* the guest */
 static void *serve(void *arg)
 {
 	struct job *job = arg;
+
+	pin(job->monitor, 1);
 	double begin = thread_seconds(job->monitor);
 	char byte;
 
@@ -170,7 +184,7 @@ static int run_guest(char **argv)
 	payload_run(&p);
 	const char *line = strstr(p.console, "bench ");
 	if (!line || sscanf(line, "bench kicks %u and %u", &tx_kicks, &rx_kicks) != 2 ||
-	    !sink_seconds || !source_seconds) {
+	    sink_seconds < 0 || source_seconds < 0) {
 		fprintf(stderr, "the guest did not do its work: %s%s%s\n", p.console, p.log,
 			p.message.text);
 		return 1;
@@ -232,6 +246,7 @@ static int run_proxy(uint64_t bytes, char **argv)
 
 	if (write(front[0], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
 		die("the proxy");
+	pin(pid, 1);
 	double begin = thread_seconds(pid);
 	struct job job = { .fd = front[0], .bytes = bytes };
 
@@ -246,14 +261,20 @@ static int run_proxy(uint64_t bytes, char **argv)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: native_vsock_run guest GUEST MIB-FROM MIB-TO PIECE\n"
-			"       native_vsock_run idle GUEST SECONDS\n"
-			"       native_vsock_run proxy MIB COMMAND...\n");
+	fprintf(stderr, "usage: native_vsock_run [apart] guest GUEST MIB-FROM MIB-TO PIECE\n"
+			"       native_vsock_run [apart] proxy MIB COMMAND...\n"
+			"       native_vsock_run idle GUEST SECONDS\n");
 	return 2;
 }
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "apart")) {
+		apart = true;
+		pin(0, 0);
+		argc--;
+		argv++;
+	}
 	if (argc == 6 && !strcmp(argv[1], "guest"))
 		return run_guest(argv + 2);
 	if (argc == 4 && !strcmp(argv[1], "idle"))
