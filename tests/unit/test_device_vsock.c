@@ -594,6 +594,61 @@ Test(device_vsock, receive_buffers_of_all_shapes)
 	cr_assert_eq(s.rx_cnt, out);
 }
 
+/* Where the first part ends, memory does. */
+Test(device_vsock, receive_header_cut_at_the_end_of_ram)
+{
+	struct virtio_vsock_hdr hdr;
+	struct gsock s;
+	uint64_t out = 0;
+	uint16_t head;
+	uint32_t len;
+
+	w.repost = false;
+	post_rx(0, RX_BUF);
+	guest_queue_publish(&w.rx);
+	int fd = sock_connect(&s, 1000, 1024);
+
+	host_write(fd, &out, 100);
+	settle();
+	cr_assert_eq(s.rx_cnt, 0);
+
+	uint64_t end = GUEST_RAM_MIN - 20, rest = w.rx_at + RX_BUF;
+	struct guest_seg segs[] = { { end, 20, true }, { rest, 200, true } };
+
+	guest_queue_add(&w.rx, segs, 2);
+	guest_queue_publish(&w.rx);
+	virtio_device_kick(w.dev, 0);
+	guest_clock_turn(&w.clock, 4);
+	cr_assert(guest_queue_used(&w.rx, &head, &len));
+	cr_assert_eq(len, HDR + 100);
+	memcpy(&hdr, guest_at(&w.mem, end, 20), 20);
+	memcpy((uint8_t *)&hdr + 20, guest_at(&w.mem, rest, HDR - 20), HDR - 20);
+	cr_assert_eq(hdr.len, 100);
+	sock_packet(&s, &hdr, guest_at(&w.mem, rest + HDR - 20, 100));
+	cr_assert_eq(s.rx_cnt, 100);
+}
+
+/* A receive that brings little leaves the chains that it does not need where they were. */
+Test(device_vsock, many_small_packets)
+{
+	struct gsock s;
+	uint64_t out = 0;
+
+	post_all_rx();
+	int fd = sock_connect(&s, 1000, 1024);
+
+	for (uint32_t i = 1; i <= 200; i++) {
+		host_write(fd, &out, i * 100);
+		settle();
+		cr_assert_eq(s.rx_cnt, i * 100);
+	}
+	/* All of them are there still, for one large one. */
+	w.repost = false;
+	host_write(fd, &out, out + RX_COUNT / 2 * RX_BUF);
+	settle();
+	cr_assert_eq(s.rx_cnt, out);
+}
+
 Test(device_vsock, stalled_host_reader)
 {
 	struct gsock stalled, control;
