@@ -3,10 +3,11 @@
  * virtio-vsock (virtio 1.3, 5.10): byte streams between the guest and sockets of this process.
  *
  * A connection is a slot in a table, known to the guest by its pair of ports. Bytes from the guest
- * are copied once, from the transmit chain into the slot's ring, and leave it through one send at a
- * time; the ring is as large as the credit that the guest is given, so a guest that keeps to its
- * credit always finds room. Bytes from the host are received, one receive at a time and never more
- * than the guest has credit for, into the slot's bounce buffer, and wait there for receive chains.
+ * go from the transmit chain to the socket, as far as that takes them at once. The rest is copied
+ * into the slot's ring, and leaves it through one send at a time; the ring is as large as the
+ * credit that the guest is given, so a guest that keeps to its credit always finds room. When a
+ * poll has said that the socket has bytes for the guest, they are received straight into receive
+ * chains, as many as there are and never more bytes than the guest has credit for.
  *
  * Nothing that is to be said to the guest is ever queued without bound. What concerns a connection
  * is state of its slot, from which vsock_put() makes a packet when there is a chain to put it in:
@@ -33,7 +34,8 @@
  *   DRAINING -> DYING   all is out
  *   DYING -> FREE
  *
- * I/O of a slot that is in flight keeps the slot, and never touches guest memory.
+ * I/O of a slot that is in flight keeps the slot, and never touches guest memory: only calls that
+ * do not wait do that.
  */
 #include "device/vsock.h"
 
@@ -53,16 +55,20 @@
 #include "mem/cursor.h"
 
 enum { QUEUE_RX, QUEUE_TX, QUEUE_EVENT, QUEUE_COUNT };
-enum { OP_SEND, OP_RECV, OP_HANGUP, OP_TURN };
+enum { OP_SEND, OP_READABLE, OP_HANGUP, OP_TURN };
 
-#define QUEUE_SIZE  128
-#define CONNS_MAX   256
-#define ASKED_MAX   16 /* connections that the host has not answered; it is asked for no more */
-#define RESETS_MAX  32
-#define RING_SIZE   (64u << 10) /* guest to host; the credit that we give */
-#define BOUNCE_SIZE (16u << 10) /* host to guest */
-#define TURN_CHAINS 64          /* of each queue, before others of the loop have their turn */
-#define DIAL_PORT   (1u << 30)  /* the host's ports for connections of its own, from here up */
+#define QUEUE_SIZE   128
+#define CONNS_MAX    256
+#define ASKED_MAX    16 /* connections that the host has not answered; it is asked for no more */
+#define RESETS_MAX   32
+#define RING_SIZE    (256u << 10) /* guest to host; the credit that we give */
+#define BOUNCE_SIZE  4096u        /* host to guest, for what does not go straight into a chain */
+#define BATCH_CHAINS 32           /* that one receive fills */
+#define BATCH_BYTES  (256u << 10) /* likewise */
+#define SEGMENTS     64           /* of guest memory in one call */
+#define TURN_CHAINS  64           /* of each queue, before others of the loop have their turn */
+#define TURN_BYTES   (1u << 20)   /* likewise, of the transmit queue */
+#define DIAL_PORT    (1u << 30)   /* the host's ports for connections of its own, from here up */
 
 #define HDR_SIZE     ((uint32_t)sizeof(struct virtio_vsock_hdr))
 #define SHUTDOWN_ALL (VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND)
@@ -97,8 +103,9 @@ struct conn {
 	uint32_t tx_cnt; /* bytes that went to the guest, ever */
 	uint32_t peer_buf_alloc;
 	uint32_t peer_fwd_cnt;
-	bool receiving;
-	bool watched; /* for the end of a socket that waits to be connected */
+	bool readable; /* as far as we know: a receive may bring something */
+	bool polling;  /* to find that out */
+	bool watched;  /* for the end of a socket that waits to be connected */
 	bool in_eof;
 
 	uint32_t guest_shutdown; /* VIRTIO_VSOCK_SHUTDOWN_* that the guest has said */
@@ -162,7 +169,7 @@ static void conn_tag(struct vsock *v, struct conn *c, struct io_uring_sqe *sqe, 
 /* Make the slot free once nobody needs it any more. */
 static void conn_reap(struct conn *c)
 {
-	if (c->state != CONN_DYING || c->sending || c->receiving || c->watched || c->say_reset)
+	if (c->state != CONN_DYING || c->sending || c->polling || c->watched || c->say_reset)
 		return;
 	if (c->fd >= 0)
 		close(c->fd);
@@ -202,6 +209,19 @@ static uint32_t conn_unsaid_shutdown(const struct conn *c)
 	return flags & ~c->said_shutdown;
 }
 
+/* Whether the guest is to have, and has room for, more of what comes from the socket. */
+static bool conn_wants_input(const struct conn *c)
+{
+	return c->state == CONN_OPEN && !c->in_len && !c->in_eof &&
+	       !(c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV) && conn_credit(c);
+}
+
+/* Whether that is the next thing that it is to have. */
+static bool conn_can_receive(const struct conn *c)
+{
+	return c->readable && !c->say_response && conn_wants_input(c);
+}
+
 static bool conn_has_packet(const struct conn *c)
 {
 	if (c->state == CONN_DYING)
@@ -211,7 +231,7 @@ static bool conn_has_packet(const struct conn *c)
 	if (c->state != CONN_OPEN)
 		return false;
 	return c->say_response || c->say_credit || conn_unsaid_shutdown(c) ||
-	       (c->in_len && conn_credit(c));
+	       (c->in_len && conn_credit(c)) || conn_can_receive(c);
 }
 
 /* Count @len bytes of the guest's as gone; tell it of room in steps of half the ring. */
@@ -249,15 +269,12 @@ static void conn_step(struct vsock *v, struct conn *c)
 		conn_kill(c, true);
 		return;
 	}
-	uint32_t credit = conn_credit(c);
-
-	if (c->state == CONN_OPEN && !c->receiving && !c->in_len && !c->in_eof && credit &&
-	    !(c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV)) {
+	if (conn_wants_input(c) && !c->readable && !c->polling) {
 		struct io_uring_sqe *sqe = loop_sqe(v->dev.loop);
 
-		io_uring_prep_recv(sqe, c->fd, c->buf + RING_SIZE, min_u32(credit, BOUNCE_SIZE), 0);
-		conn_tag(v, c, sqe, OP_RECV);
-		c->receiving = true;
+		io_uring_prep_poll_add(sqe, c->fd, POLLIN | POLLRDHUP);
+		conn_tag(v, c, sqe, OP_READABLE);
+		c->polling = true;
 	}
 }
 
@@ -280,24 +297,17 @@ static void conn_sent(struct conn *c, int32_t res)
 	}
 	c->out_head = (c->out_head + (uint32_t)res) % RING_SIZE;
 	c->out_len -= (uint32_t)res;
+	if (!c->out_len)
+		c->out_head = 0; /* no more of its pages than are needed */
 	conn_forwarded(c, (uint32_t)res);
 }
 
-static void conn_received(struct conn *c, int32_t res)
+/* There are bytes, or an end: the next receive tells which. */
+static void conn_polled(struct conn *c)
 {
-	c->receiving = false;
-	if (c->state == CONN_DYING) {
-		conn_reap(c);
-		return;
-	}
-	if (c->state != CONN_OPEN || c->guest_shutdown & VIRTIO_VSOCK_SHUTDOWN_RCV)
-		return; /* nobody to give it to */
-	if (res > 0) {
-		c->in_off = 0;
-		c->in_len = (uint32_t)res;
-	} else if (res != -EINTR) {
-		c->in_eof = true;
-	}
+	c->polling = false;
+	c->readable = true;
+	conn_reap(c);
 }
 
 /* The socket has ended both ways, or was shut by us. */
@@ -406,6 +416,27 @@ static void vsock_refuse(struct vsock *v, const struct virtio_vsock_hdr *hdr)
 	};
 }
 
+/*
+ * Have the socket take what it does at once of the @len bytes at @cur, and move that on. Returns
+ * how many these were. Where it fails, the same comes of a send from the ring.
+ */
+static uint32_t conn_send_now(struct conn *c, struct cursor *cur, uint32_t len)
+{
+	struct iovec iov[SEGMENTS];
+	int n = cursor_slice(cur, len, iov, SEGMENTS);
+
+	if (n <= 0)
+		return 0;
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = (size_t)n };
+	ssize_t sent = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent <= 0)
+		return 0;
+	cursor_skip(cur, (size_t)sent);
+	conn_forwarded(c, (uint32_t)sent);
+	return (uint32_t)sent;
+}
+
 /* The payload of an RW packet, @len bytes at @cur. False: the guest broke the rules. */
 static bool conn_take(struct conn *c, struct cursor *cur, uint32_t len)
 {
@@ -415,6 +446,8 @@ static bool conn_take(struct conn *c, struct cursor *cur, uint32_t len)
 		conn_forwarded(c, len);
 		return true;
 	}
+	if (!c->out_len)
+		len -= conn_send_now(c, cur, len);
 	uint32_t tail = (c->out_head + c->out_len) % RING_SIZE;
 	uint32_t first = min_u32(len, RING_SIZE - tail);
 
@@ -516,11 +549,14 @@ static void vsock_take(struct vsock *v)
 {
 	struct virtq *q = &v->dev.queues[QUEUE_TX];
 	bool pushed = false;
+	uint64_t bytes = 0;
 
 	if (!v->tx_pending)
 		return;
 	virtq_suppress_kicks(q);
-	for (unsigned int n = 0; v->tx_pending && n < TURN_CHAINS && v->nresets < RESETS_MAX; n++) {
+	for (unsigned int n = 0;
+	     v->tx_pending && n < TURN_CHAINS && bytes < TURN_BYTES && v->nresets < RESETS_MAX;
+	     n++) {
 		struct virtio_vsock_hdr hdr;
 		struct virtq_chain chain;
 		int ret = virtq_pop(q, &chain);
@@ -540,6 +576,7 @@ static void vsock_take(struct vsock *v)
 			return;
 		}
 		vsock_packet(v, &hdr, &cur);
+		bytes += chain.out_len;
 		virtq_push(q, chain.head, 0);
 		pushed = true;
 	}
@@ -547,8 +584,23 @@ static void vsock_take(struct vsock *v)
 		virtio_signal(&v->dev, QUEUE_TX);
 }
 
+/* What every packet to the guest says. */
+static void conn_address(const struct vsock *v, struct conn *c, struct virtio_vsock_hdr *hdr)
+{
+	hdr->src_cid = htole64(VMADDR_CID_HOST);
+	hdr->dst_cid = htole64(v->guest_cid);
+	hdr->src_port = htole32(c->host_port);
+	hdr->dst_port = htole32(c->guest_port);
+	hdr->type = htole16(VIRTIO_VSOCK_TYPE_STREAM);
+	hdr->buf_alloc = htole32(RING_SIZE);
+	hdr->fwd_cnt = htole32(c->fwd_cnt);
+	c->told_cnt = c->fwd_cnt;
+	c->say_credit = false;
+}
+
 /* The packet that @c has for the guest, into @hdr; payload, if any, stays at in_off. */
-static void conn_packet_next(struct conn *c, struct virtio_vsock_hdr *hdr, uint32_t room)
+static void conn_packet_next(const struct vsock *v, struct conn *c, struct virtio_vsock_hdr *hdr,
+			     uint32_t room)
 {
 	uint32_t unsaid = conn_unsaid_shutdown(c);
 	uint32_t len = min_u32(min_u32(c->in_len, conn_credit(c)), room);
@@ -573,27 +625,21 @@ static void conn_packet_next(struct conn *c, struct virtio_vsock_hdr *hdr, uint3
 		/* Also what fills a chain that has no room for the payload that waits. */
 		hdr->op = htole16(VIRTIO_VSOCK_OP_CREDIT_UPDATE);
 	}
-	hdr->src_cid = htole64(VMADDR_CID_HOST);
-	hdr->src_port = htole32(c->host_port);
-	hdr->dst_port = htole32(c->guest_port);
-	hdr->type = htole16(VIRTIO_VSOCK_TYPE_STREAM);
-	hdr->buf_alloc = htole32(RING_SIZE);
-	hdr->fwd_cnt = htole32(c->fwd_cnt);
-	c->told_cnt = c->fwd_cnt;
-	c->say_credit = false;
+	conn_address(v, c, hdr);
 }
 
 /* Put one packet into @chain, which has room for a header. Returns the bytes written. */
 static uint32_t vsock_put(struct vsock *v, struct conn *c, const struct virtq_chain *chain)
 {
 	struct cursor cur = cursor_init(chain->iov + chain->nout, chain->nin);
-	struct virtio_vsock_hdr hdr = { .dst_cid = htole64(v->guest_cid) };
+	struct virtio_vsock_hdr hdr = { 0 };
 
 	if (!c) {
 		const struct reset *r = &v->resets[v->first_reset];
 
 		hdr.op = htole16(VIRTIO_VSOCK_OP_RST);
 		hdr.src_cid = htole64(r->src_cid);
+		hdr.dst_cid = htole64(v->guest_cid);
 		hdr.src_port = htole32(r->src_port);
 		hdr.dst_port = htole32(r->dst_port);
 		hdr.type = htole16(r->type);
@@ -603,7 +649,7 @@ static uint32_t vsock_put(struct vsock *v, struct conn *c, const struct virtq_ch
 		return HDR_SIZE;
 	}
 
-	conn_packet_next(c, &hdr, chain->in_len - HDR_SIZE);
+	conn_packet_next(v, c, &hdr, chain->in_len - HDR_SIZE);
 	uint32_t len = le32toh(hdr.len);
 
 	cursor_write(&cur, &hdr, sizeof(hdr));
@@ -616,6 +662,100 @@ static uint32_t vsock_put(struct vsock *v, struct conn *c, const struct virtq_ch
 	conn_reap(c);
 	conn_step(v, c);
 	return HDR_SIZE + len;
+}
+
+/* Receive chains that one receive from a socket is to fill, a packet each. */
+struct batch {
+	unsigned int nchains;
+	unsigned int nsegments;
+	uint32_t room;
+	struct {
+		void *hdr;
+		uint16_t head;
+		uint32_t room;
+	} chains[BATCH_CHAINS];
+	struct iovec segments[SEGMENTS]; /* for the payload */
+};
+
+/* Add @chain, for @max bytes at most. False: it is not to be used in this way, or not any more. */
+static bool batch_add(struct batch *b, const struct virtq_chain *chain, uint32_t max)
+{
+	struct cursor cur = cursor_init(chain->iov + chain->nout, chain->nin);
+
+	if (chain->in_len <= HDR_SIZE || cur.iov->iov_len < HDR_SIZE)
+		return false;
+	uint32_t room = min_u32(chain->in_len - HDR_SIZE, max);
+
+	cursor_skip(&cur, HDR_SIZE);
+	int n = cursor_slice(&cur, room, b->segments + b->nsegments, SEGMENTS - b->nsegments);
+
+	if (n < 0)
+		return false;
+	b->chains[b->nchains].hdr = chain->iov[chain->nout].iov_base;
+	b->chains[b->nchains].head = chain->head;
+	b->chains[b->nchains++].room = room;
+	b->nsegments += (unsigned int)n;
+	b->room += room;
+	return true;
+}
+
+/* What a receive for @c came to: bytes, an end, or a negative errno. */
+static void conn_received(struct conn *c, ssize_t res, size_t room)
+{
+	/* What was not filled up is empty now; polling again tells, should it not be. */
+	c->readable = res > 0 && (size_t)res == room;
+	if (!res || (res < 0 && res != -EAGAIN && res != -EINTR))
+		c->in_eof = true;
+}
+
+/*
+ * Receive from the socket of @c into @chain and those behind it, or into the bounce buffer where
+ * their layout is odd; @chain is overwritten. Returns how many chains were used.
+ */
+static unsigned int vsock_receive(struct vsock *v, struct conn *c, struct virtq_chain *chain)
+{
+	struct virtq *q = &v->dev.queues[QUEUE_RX];
+	uint32_t max = min_u32(conn_credit(c), BATCH_BYTES);
+	struct batch b = { 0 };
+	unsigned int used = 0;
+	ssize_t res;
+
+	do {
+		if (batch_add(&b, chain, max - b.room))
+			continue;
+		virtq_put_back(q, 1);
+		break;
+	} while (b.nchains < BATCH_CHAINS && b.room < max && virtq_pop(q, chain) == VIRTQ_OK);
+
+	if (!b.nchains) {
+		b.room = min_u32(max, BOUNCE_SIZE);
+		b.segments[b.nsegments++] = (struct iovec){ c->buf + RING_SIZE, b.room };
+	}
+	struct msghdr msg = { .msg_iov = b.segments, .msg_iovlen = b.nsegments };
+
+	res = recvmsg(c->fd, &msg, MSG_DONTWAIT);
+	conn_received(c, res < 0 ? -errno : res, b.room);
+	if (!b.nchains) {
+		c->in_off = 0;
+		c->in_len = res > 0 ? (uint32_t)res : 0;
+		return 0;
+	}
+	for (uint32_t left = res > 0 ? (uint32_t)res : 0; left; used++) {
+		uint32_t len = min_u32(left, b.chains[used].room);
+		struct virtio_vsock_hdr hdr = {
+			.op = htole16(VIRTIO_VSOCK_OP_RW),
+			.len = htole32(len),
+		};
+
+		conn_address(v, c, &hdr);
+		memcpy(b.chains[used].hdr, &hdr, sizeof(hdr));
+		virtq_stage(q, b.chains[used].head, HDR_SIZE + len);
+		c->tx_cnt += len;
+		left -= len;
+	}
+	virtq_publish(q);
+	virtq_put_back(q, b.nchains - used);
+	return used;
 }
 
 /* The next connection with a packet for the guest, each in its turn. NULL: none. */
@@ -663,6 +803,14 @@ static bool vsock_say(struct vsock *v)
 		if (chain.in_len < HDR_SIZE) {
 			vsock_fault(v, "a receive chain too short for a header");
 			return false;
+		}
+		if (c && conn_can_receive(c)) {
+			unsigned int used = vsock_receive(v, c, &chain);
+
+			conn_step(v, c);
+			pushed = pushed || used;
+			n += used;
+			continue;
 		}
 		virtq_push(q, chain.head, vsock_put(v, c, &chain));
 		pushed = true;
@@ -714,9 +862,9 @@ static void vsock_event(void *ctx, const struct loop_event *ev)
 		if (!late)
 			conn_sent(c, ev->res);
 		break;
-	case OP_RECV:
+	case OP_READABLE:
 		if (!late)
-			conn_received(c, ev->res);
+			conn_polled(c);
 		break;
 	case OP_HANGUP:
 		if (!late)

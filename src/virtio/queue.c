@@ -193,6 +193,12 @@ int virtq_pop(struct virtq *q, struct virtq_chain *chain)
 	return VIRTQ_OK;
 }
 
+void virtq_put_back(struct virtq *q, unsigned int n)
+{
+	q->next_avail = (uint16_t)(q->next_avail - n);
+	q->in_flight = (uint16_t)(q->in_flight - n);
+}
+
 void virtq_stage(struct virtq *q, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem *e = &q->used->ring[q->next_used & (q->size - 1)];

@@ -70,6 +70,9 @@ void virtq_reset(struct virtq *q);
  */
 int virtq_pop(struct virtq *q, struct virtq_chain *chain);
 
+/* Undo the taking of the @n chains taken last; they are checked anew when they are taken again. */
+void virtq_put_back(struct virtq *q, unsigned int n);
+
 /* Give the chain with @head back, @written bytes of its writable part filled. */
 void virtq_push(struct virtq *q, uint16_t head, uint32_t written);
 

@@ -3,11 +3,11 @@
  * A guest that reads or writes random blocks of a disk as fast as that goes, with so many requests
  * in flight, and prints how long it took by the time-stamp counter.
  *
- * It sets the device up as any payload does, and then goes to user mode for good. It polls the used
- * ring, wants no interrupts, and kicks when the device asks for it.
+ * It sets the device up as any payload does, and then goes to user mode. It polls the used ring,
+ * wants no interrupts, and kicks when the device asks for it.
  */
 #include "../payload/lib/blk.h"
-#include "../payload/lib/user.h"
+#include "native_guest.h"
 
 #define BLOCK      4096u
 #define DEPTH_MAX  64u
@@ -25,8 +25,7 @@ static uint32_t depth, count;
 static uint32_t type;
 static uint64_t blocks;
 static uint64_t state = 88172645463325252ull;
-static uint32_t kicks, failures;
-static uint8_t stack[0x4000];
+static uint32_t failures;
 
 static uint64_t next_random(void)
 {
@@ -49,19 +48,6 @@ static void submit(uint32_t i)
 	slots[i].hdr.sector = next_random() % blocks * (BLOCK / SECTOR);
 	slots[i].status = BLK_NO_ANSWER;
 	vq_put(&disk.q, (uint16_t)(3 * i));
-}
-
-/* Show what was entered since @old, and kick if the device wants that (2.7.10). */
-static void publish(uint16_t old)
-{
-	vq_publish(&disk.q);
-	fence();
-	uint16_t event = *vq_avail_event(&disk.q);
-
-	if (vring_need_event(event, disk.q.avail_idx, old)) {
-		reg_write(&disk.dev, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
-		kicks++;
-	}
 }
 
 static void run(void)
@@ -90,7 +76,7 @@ static void run(void)
 			}
 		}
 		if (disk.q.avail_idx != old)
-			publish(old);
+			publish(&disk.q, old);
 		else
 			asm volatile("pause");
 	}
@@ -125,6 +111,5 @@ void payload_main(void)
 			(uint16_t)(d + 2));
 		vq_desc(&disk.q, d + 2, &s->status, 1, VRING_DESC_F_WRITE, 0);
 	}
-	user_map(user_make_map());
-	user_enter(run, stack + sizeof(stack));
+	run_in_user_mode(run);
 }

@@ -260,6 +260,8 @@ static void answer_connect(struct payload *p, const struct ends *e, const struct
 	channel_send(e->channel, &answer, pair[1]);
 	if (pair[1] >= 0)
 		close(pair[1]);
+	if (p->on_connect && pair[0] >= 0)
+		p->on_connect(p, pair[0], msg->value);
 }
 
 static void send_message(const struct ends *e, uint32_t type)
@@ -293,6 +295,8 @@ static void handle_message(struct payload *p, struct ends *e)
 		if (p->stop_after_ms)
 			e->stop_at = clock_now_ns() + p->stop_after_ms * 1000000ull;
 		plan_pause(p, e);
+		if (p->on_running)
+			p->on_running(p);
 		break;
 	case MESSAGE_PAUSED:
 		p->pauses++;
@@ -433,6 +437,7 @@ void payload_run(struct payload *p)
 		close(log[0]);
 		run_monitor(&spec, spec.jail ? &jail : NULL, log[1]);
 	}
+	p->monitor = pid;
 	close(channel[1]);
 	close(console[1]);
 	close(log[1]);

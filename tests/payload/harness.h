@@ -58,8 +58,12 @@ struct payload {
 	bool hang_up;                /* then close the channel instead of saying so */
 	bool partial;                /* the payload does not come to "done" */
 	unsigned int timeout_ms;     /* 0: as long as the slowest test takes */
+	void (*on_running)(struct payload *p); /* after MESSAGE_RUNNING */
+	/* The guest has connected to host port @port: our end. Only until payload_verdict(). */
+	void (*on_connect)(struct payload *p, int fd, uint64_t port);
 
 	/* what happened */
+	pid_t monitor;
 	bool running;           /* MESSAGE_RUNNING came */
 	bool ended;             /* MESSAGE_ENDED came */
 	struct message message; /* that one */

@@ -13,8 +13,8 @@
 #define CID       7
 #define HOST      2
 #define HDR       ((uint32_t)sizeof(struct virtio_vsock_hdr))
-#define CREDIT    (64u << 10) /* that the device gives */
-#define RX_BUF    4096u       /* as large as Linux makes them */
+#define CREDIT    (256u << 10) /* that the device gives */
+#define RX_BUF    4096u        /* as large as Linux makes them */
 #define RX_COUNT  64
 #define TX_SLOTS  64
 #define TX_MAX    8192u /* payload of one packet here */
@@ -549,6 +549,106 @@ Test(device_vsock, many_streams)
 		echo(&s[i], fd[i], 300000);
 }
 
+/* Headers in a segment of their own or cut in two, and no room for payload at all. */
+Test(device_vsock, receive_buffers_of_all_shapes)
+{
+	static const uint32_t shapes[][4] = {
+		{ RX_BUF }, { HDR, RX_BUF - HDR }, { 20, HDR - 20, 900 },
+		{ HDR },    { 50, 1, 2, 1000 },
+	};
+	struct gsock s;
+	uint64_t out = 0;
+
+	for (uint16_t i = 0; i < 4; i++)
+		post_rx(i, RX_BUF);
+	guest_queue_publish(&w.rx);
+	int fd = sock_connect(&s, 1000, 1024);
+
+	w.repost = false;
+	for (unsigned int i = 0; i < 200; i++) {
+		struct guest_seg segs[4];
+		uint16_t slot = (uint16_t)(4 + i % 32);
+		uint64_t at = w.rx_at + slot * RX_BUF;
+		unsigned int n = 0;
+
+		for (const uint32_t *len = shapes[i % 5]; n < 4 && *len; len++) {
+			segs[n++] = (struct guest_seg){ at, *len, true };
+			at += *len;
+		}
+		w.rx_slot[guest_queue_add(&w.rx, segs, n)] = slot;
+		guest_queue_publish(&w.rx);
+		virtio_device_kick(w.dev, 0);
+		/* One by one, and several at once. */
+		if (i % 4 == 3 || i > 100) {
+			host_write(fd, &out, s.rx_cnt + 20000);
+			settle();
+		}
+	}
+	w.repost = true;
+	for (uint16_t i = 40; i < 60; i++)
+		post_rx(i, RX_BUF);
+	guest_queue_publish(&w.rx);
+	virtio_device_kick(w.dev, 0);
+	settle();
+	cr_assert_gt(s.updates, 0);
+	cr_assert_eq(s.rx_cnt, out);
+}
+
+/* Where the first part ends, memory does. */
+Test(device_vsock, receive_header_cut_at_the_end_of_ram)
+{
+	struct virtio_vsock_hdr hdr;
+	struct gsock s;
+	uint64_t out = 0;
+	uint16_t head;
+	uint32_t len;
+
+	w.repost = false;
+	post_rx(0, RX_BUF);
+	guest_queue_publish(&w.rx);
+	int fd = sock_connect(&s, 1000, 1024);
+
+	host_write(fd, &out, 100);
+	settle();
+	cr_assert_eq(s.rx_cnt, 0);
+
+	uint64_t end = GUEST_RAM_MIN - 20, rest = w.rx_at + RX_BUF;
+	struct guest_seg segs[] = { { end, 20, true }, { rest, 200, true } };
+
+	guest_queue_add(&w.rx, segs, 2);
+	guest_queue_publish(&w.rx);
+	virtio_device_kick(w.dev, 0);
+	guest_clock_turn(&w.clock, 4);
+	cr_assert(guest_queue_used(&w.rx, &head, &len));
+	cr_assert_eq(len, HDR + 100);
+	memcpy(&hdr, guest_at(&w.mem, end, 20), 20);
+	memcpy((uint8_t *)&hdr + 20, guest_at(&w.mem, rest, HDR - 20), HDR - 20);
+	cr_assert_eq(hdr.len, 100);
+	sock_packet(&s, &hdr, guest_at(&w.mem, rest + HDR - 20, 100));
+	cr_assert_eq(s.rx_cnt, 100);
+}
+
+/* A receive that brings little leaves the chains that it does not need where they were. */
+Test(device_vsock, many_small_packets)
+{
+	struct gsock s;
+	uint64_t out = 0;
+
+	post_all_rx();
+	int fd = sock_connect(&s, 1000, 1024);
+
+	for (uint32_t i = 1; i <= 200; i++) {
+		host_write(fd, &out, i * 100);
+		settle();
+		cr_assert_eq(s.rx_cnt, i * 100);
+	}
+	/* All of them are there still, for one large one. */
+	w.repost = false;
+	host_write(fd, &out, out + RX_COUNT / 2 * RX_BUF);
+	settle();
+	cr_assert_eq(s.rx_cnt, out);
+}
+
 Test(device_vsock, stalled_host_reader)
 {
 	struct gsock stalled, control;
@@ -670,8 +770,12 @@ Test(device_vsock, credit_violation)
 	int good_fd = sock_connect(&good, 1001, 1024);
 	uint32_t sent = sock_fill(&bad);
 
-	cr_assert(sock_send(&bad, 1));
-	settle();
+	/* There may be room that the guest has not been told of yet. */
+	for (uint32_t over = 0; over < CREDIT && !bad.reset; over += 4096) {
+		cr_assert(sock_send(&bad, 4096));
+		sent += 4096;
+		settle();
+	}
 	cr_assert(bad.reset);
 	cr_assert_not(atomic_load(&w.dev->broken));
 	cr_assert_eq(host_read(fd, &pos), 0);

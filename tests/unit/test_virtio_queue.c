@@ -165,6 +165,31 @@ Test(queue, empty)
 	cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_EMPTY);
 }
 
+Test(queue, put_back)
+{
+	for (uint16_t i = 0; i < 3; i++) {
+		desc(i, DATA + i, 1, 0, 0);
+		guest_queue_offer(&gq, i);
+	}
+	guest_queue_publish(&gq);
+	/* More often than the queue has entries: what was put back is not in flight. */
+	for (int i = 0; i < 20; i++) {
+		for (uint16_t head = 0; head < 3; head++) {
+			cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_OK);
+			cr_assert_eq(chain.head, head);
+		}
+		cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_EMPTY);
+		virtq_put_back(&q, 3);
+	}
+	cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_OK);
+	virtq_push(&q, 0, 0);
+	cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_OK);
+	cr_assert_eq(chain.head, 1);
+	virtq_put_back(&q, 1);
+	cr_assert_eq(virtq_pop(&q, &chain), VIRTQ_OK);
+	cr_assert_eq(chain.head, 1);
+}
+
 Test(queue, a_chain_of_all_sorts)
 {
 	struct guest_seg segs[] = { { DATA, 16, false },      { DATA + 100, 0, false },
