@@ -40,9 +40,12 @@ void cgroup_move(struct jail *jail, pid_t pid);
 void cgroup_populated(struct jail *jail);
 void cgroup_remove(struct jail *jail);
 
-/* The kernel's threads for a ring's requests that block: on files, and on all else. */
+/*
+ * The kernel's threads for a ring's requests that block: on files, and on all else, which it should
+ * poll and has a thread wait for now and then. What waits is not to keep others from beginning.
+ */
 #define JAIL_RING_BOUNDED   32u
-#define JAIL_RING_UNBOUNDED 4u
+#define JAIL_RING_UNBOUNDED 256u
 
 static inline void jail_leave_out(struct jail *jail, enum jail_layer layer)
 {
