@@ -63,6 +63,9 @@ case_client() {
 	echo 'a file' >context/file
 	DOCKER_BUILDKIT=0 docker build -q -t built context >/dev/null || fail "docker build"
 	[[ $(docker run --rm built /bin/cat /built /file) == $'built\na file' ]] || fail "what was built is not there"
+	printf 'COPY file /second\n' >>context/Dockerfile
+	DOCKER_BUILDKIT=1 docker build -q -t built context >/dev/null || fail "docker build by BuildKit"
+	[[ $(docker run --rm built /bin/cat /second) == 'a file' ]] || fail "what BuildKit built is not there"
 
 	docker run -d --name web -p 8080:80 -v keep:/keep box /bin/httpd -f -p 80 -h /www >/dev/null
 	await 30 "the published port" http '' 127.0.0.1 8080
