@@ -24,7 +24,11 @@ static int add_rule(scmp_filter_ctx ctx, const struct jail_rule *rule)
 	for (; n < rule->nargs; n++)
 		args[n] = rule->args[n];
 	if (rule->self)
-		args[n++] = SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid());
+		args[n++] = (struct scmp_arg_cmp){
+			.arg = 0,
+			.op = SCMP_CMP_EQ,
+			.datum_a = (scmp_datum_t)getpid(),
+		};
 	return seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rule->nr, n, args);
 }
 
