@@ -63,6 +63,7 @@ struct supervisor {
 	struct report report;
 	bool terminal;
 	bool timed_out;
+	bool killed; /* the monitor, by us, as it did not stop */
 	enum stopping stopping;
 	int stop_signal;      /* that began it, or 0 */
 	uint64_t grace_ns;    /* for the workload to act on a signal */
@@ -207,7 +208,7 @@ static void check_clock(struct supervisor *s)
 		if (s->gone)
 			s->lingered = true;
 		else if (s->stopping == STOPPING_NOW)
-			kill(s->launch.monitor, SIGKILL);
+			s->killed = kill(s->launch.monitor, SIGKILL) == 0;
 		else
 			stop_further(s, SIGKILL);
 	}
@@ -763,11 +764,19 @@ static int verdict_of_signal(struct supervisor *s, int signo, char *text, size_t
 		      signo);
 }
 
+static int verdict_of_stop(struct supervisor *s)
+{
+	s->report.reason = "stopped";
+	return s->stop_signal ? 128 + s->stop_signal : 128 + SIGKILL;
+}
+
 /* The VM ended, and no agent has told how. */
 static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 {
 	char line[256];
 
+	if (!s->have_end && s->killed)
+		return verdict_of_stop(s);
 	if (!s->have_end && WIFSIGNALED(s->wait_status))
 		return verdict_of_signal(s, WTERMSIG(s->wait_status), text, size);
 	if (!s->have_end)
@@ -776,8 +785,7 @@ static int verdict_of_monitor(struct supervisor *s, char *text, size_t size)
 			      WEXITSTATUS(s->wait_status));
 	switch (s->end.value) {
 	case VM_END_STOPPED:
-		s->report.reason = "stopped";
-		return s->stop_signal ? 128 + s->stop_signal : 128 + SIGKILL;
+		return verdict_of_stop(s);
 	case VM_END_RESET:
 		s->report.reason = "reset";
 		if (s->cfg->full_system)
