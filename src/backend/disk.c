@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <linux/stat.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -359,7 +361,12 @@ static bool can_fallocate(const struct raw_disk *d, int mode)
 
 static int probe_file(struct raw_disk *d, off_t size)
 {
+	struct statfs fs;
+
+	if (fstatfs(d->fd, &fs))
+		return -errno;
 	d->disk.is_file = true;
+	d->disk.in_memory = fs.f_type == TMPFS_MAGIC;
 	d->disk.capacity = (uint64_t)size;
 	d->disk.block_size = 512;
 	d->disk.physical_size = 4096;

@@ -65,7 +65,8 @@ struct disk {
 	uint32_t block_size;    /* logical, bytes */
 	uint32_t physical_size; /* bytes of a physical block; a hint */
 	bool read_only;
-	bool is_file; /* and not a device */
+	bool is_file;   /* and not a device */
+	bool in_memory; /* a file that is kept in the host's memory: tmpfs */
 	bool can_discard;
 	bool can_write_zeroes;
 };

@@ -213,7 +213,8 @@ static int set_limits(const struct jail *jail, unsigned int has, struct error *e
 	const struct jail_wish *w = &jail->wish;
 	/* A loop works while the vCPU that has asked it goes on. */
 	unsigned long long cpus = w->cpus + 1ull + w->workers;
-	unsigned long long memory = w->mem_bytes + w->mem_bytes / MEMORY_SHARE + MEMORY_OWN;
+	unsigned long long memory =
+		w->mem_bytes + w->mem_bytes / MEMORY_SHARE + MEMORY_OWN + w->file_memory;
 	/* Each ring has threads of the kernel's; one that is polled has another. */
 	unsigned int rings = 2 + w->workers;
 	unsigned int pids = 1 + w->cpus + w->workers +

@@ -38,10 +38,11 @@ enum jail_role { JAIL_LOOP, JAIL_WORKER, JAIL_VCPU, JAIL_ROLES };
 struct jail_wish {
 	const char *name; /* of the VM */
 	unsigned int cpus;
-	uint64_t mem_bytes;      /* of the guest */
-	unsigned int workers;    /* loop threads besides the first, with their rings */
-	uint64_t file_max;       /* bytes of the largest file among the disks */
-	uint64_t locked_bytes;   /* memory that it is to be able to lock */
+	uint64_t mem_bytes;    /* of the guest */
+	unsigned int workers;  /* loop threads besides the first, with their rings */
+	uint64_t file_max;     /* bytes of the largest file among the disks */
+	uint64_t file_memory;  /* of those that take the host's memory, when they are written to */
+	uint64_t locked_bytes; /* memory that it is to be able to lock */
 	unsigned int cpu_weight; /* 1 .. 10000 */
 	unsigned int io_weight;  /* likewise */
 };

@@ -350,6 +350,8 @@ static int make_jail(struct launch *l, const struct boot_config *cfg, struct err
 
 		if (disk->is_file && disk->capacity > wish.file_max)
 			wish.file_max = disk->capacity;
+		if (disk->in_memory && !disk->read_only)
+			wish.file_memory += disk->capacity;
 		/* Each loop pins the guest's memory for itself. */
 		if (l->spec.disks[i].fixed_buffers)
 			wish.locked_bytes = (1 + wish.workers) * cfg->mem_bytes;

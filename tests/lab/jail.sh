@@ -120,7 +120,11 @@ expect_limit() {
 limit_cgroup=600
 case_cgroup() {
 	need_cgroups
-	boot_async --name limits --cpus 2 --mem 64M --cpu-weight 50 -- /bin/sh -c 'echo up; cat'
+	mkdir memory
+	mount -t tmpfs none memory
+	mounts+=("$dir/memory")
+	truncate -s 32M memory/disk
+	boot_async --name limits --cpus 2 --mem 64M --cpu-weight 50 --disk memory/disk,direct=off -- /bin/sh -c 'echo up; cat'
 	await_line '^up$'
 	local monitor group
 	monitor=$(monitor_of "$pid")
@@ -128,7 +132,7 @@ case_cgroup() {
 	grep -q "^0::/kvmbox/limits.$pid\$" "/proc/$monitor/cgroup" || fail "the monitor is elsewhere: $(cat "/proc/$monitor/cgroup")"
 	expect_limit "$group" cpu.max '300000 100000'
 	expect_limit "$group" cpu.weight 50
-	expect_limit "$group" memory.max $(((64 + 8 + 128) << 20))
+	expect_limit "$group" memory.max $(((64 + 8 + 128 + 32) << 20))
 	[[ ! -e $group/memory.swap.max ]] || expect_limit "$group" memory.swap.max $((64 << 20))
 	expect_limit "$group" memory.oom.group 1
 	((500 < $(<"$group/pids.max") && $(<"$group/pids.max") < 800)) || fail "pids.max is $(<"$group/pids.max")"
