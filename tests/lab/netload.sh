@@ -49,7 +49,7 @@ get() {
 
 # check_files: of boot_async's guest that does $file_guest.
 check_files() {
-	await_line '^ready$'
+	await_line '^ready$' "$out" 240
 	[[ $(grep -cFx "$file_sum" "$out") == 2 ]] || fail "a file has not reached the guest as it was"
 	get http://198.51.100.2/four >four &
 	local four=$!
@@ -71,10 +71,12 @@ files() {
 	expect_line "^$(cpus "$1") pairs$"
 }
 
+limit_file_1_pair=400
 case_file_1_pair() {
 	files 1
 }
 
+limit_file_4_pairs=400
 case_file_4_pairs() {
 	files 4
 }
@@ -125,7 +127,8 @@ copy_program() {
 moved() {
 	local way=$1 bytes
 	await 60 "the guest's iperf3" iperf_client -P "$2" "${@:3}"
-	bytes=$(jq .end.sum_received.bytes iperf.json)
+	bytes=$(jq '.end.sum_received.bytes // empty' iperf.json)
+	[[ $bytes ]] || fail "iperf3 tells no sum, $way: $(jq -c '[.error, .end]' iperf.json)"
 	((bytes >= 8 << 20)) || fail "$bytes bytes have moved, $way"
 }
 
