@@ -142,9 +142,13 @@ int root_enter(struct jail *jail)
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 	    mount("kvmbox", "/dev", "tmpfs", flags, "mode=0555,nr_inodes=1,size=4k"))
 		return root_error(jail);
+	if (chdir("/dev"))
+		return -errno;
 	/* The old root comes to lie over the new one, from where it is taken away. */
-	if (chdir("/dev") || syscall(SYS_pivot_root, ".", ".") || umount2(".", MNT_DETACH) ||
-	    chdir("/"))
+	if (!syscall(SYS_pivot_root, ".", "."))
+		return umount2(".", MNT_DETACH) || chdir("/") ? -errno : 0;
+	/* The kernel's first root, an initramfs, cannot be taken away, but covered. */
+	if (errno != EINVAL || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/"))
 		return -errno;
 	return 0;
 }
