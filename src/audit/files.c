@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/read.h"
 #include "base/text.h"
 
 struct files_path files_path(const char *fmt, ...)
@@ -35,34 +36,9 @@ int files_open(int root, const char *path, int flags)
 int files_read(int root, const char *path, size_t max, char **out)
 {
 	AUTO_CLOSE int fd = files_open(root, path, O_RDONLY | O_NONBLOCK);
-	AUTO_FREE char *text = NULL;
-	size_t len = 0, room = 0;
+	size_t len;
 
-	if (fd < 0)
-		return fd;
-	for (;;) {
-		if (len + 1 >= room) {
-			room = room ? 2 * room : 4096;
-			char *grown = realloc(text, room);
-
-			if (!grown)
-				return -ENOMEM;
-			text = grown;
-		}
-		size_t want = room - 1 - len < max - len ? room - 1 - len : max - len;
-		ssize_t n = want ? read(fd, text + len, want) : 0;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	text[len] = '\0';
-	*out = steal_ptr(text);
-	return 0;
+	return fd < 0 ? fd : read_whole(fd, max, out, &len);
 }
 
 int files_line(int root, const char *path, char *line, size_t size)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/read.h"
 #include "config/set.h"
 #include "config/words.h"
 
@@ -315,24 +316,15 @@ static int file_error(const char *path, int error, struct error *err)
 static int read_config_file(struct boot_config *cfg, const char *path, struct error *err)
 {
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-	AUTO_FREE char *text = malloc(CONFIG_FILE_MAX);
-	size_t len = 0;
+	AUTO_FREE char *text = NULL;
+	size_t len;
 
 	if (fd < 0)
 		return file_error(path, errno, err);
-	if (!text)
-		return file_error(path, ENOMEM, err);
-	while (len < CONFIG_FILE_MAX) {
-		ssize_t n = read(fd, text + len, CONFIG_FILE_MAX - len);
+	int ret = read_whole(fd, CONFIG_FILE_MAX, &text, &len);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return file_error(path, errno, err);
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
+	if (ret)
+		return file_error(path, -ret, err);
 	return config_parse_json(cfg, text, len, path, err);
 }
 

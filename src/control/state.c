@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/read.h"
 #include "config/words.h"
 
 #define STATE_MAX      (1024 * 1024) /* bytes of a state.json */
@@ -211,21 +212,15 @@ static void sweep(const char *root)
 static int read_json(int dir_fd, struct json_object **out)
 {
 	AUTO_CLOSE int fd = openat(dir_fd, "state.json", O_RDONLY | O_CLOEXEC);
-	AUTO_FREE char *text = malloc(STATE_MAX);
+	AUTO_FREE char *text = NULL;
 	struct json_object *json;
-	size_t len = 0;
-	ssize_t n = 1;
+	size_t len;
 
 	if (fd < 0 && errno == ENOENT)
 		return -ENOENT;
-	if (!text)
+	if (fd >= 0 && read_whole(fd, STATE_MAX - 1, &text, &len) == -ENOMEM)
 		return -ENOMEM;
-	while (fd >= 0 && n > 0 && len < STATE_MAX - 1) {
-		n = read(fd, text + len, STATE_MAX - 1 - len);
-		len += n > 0 ? (size_t)n : 0;
-	}
-	text[len] = '\0';
-	json = json_tokener_parse(text);
+	json = text ? json_tokener_parse(text) : NULL;
 	if (!json_object_is_type(json, json_type_object)) {
 		json_object_put(json);
 		json = json_object_new_object();

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/read.h"
 #include "base/text.h"
 #include "config/set.h"
 #include "config/words.h"
@@ -41,29 +42,16 @@ static int host_read(void *opaque, const char *path, char **text, size_t *len)
 {
 	AUTO_CLOSE int fd = -1;
 	AUTO_FREE char *buf = NULL;
-	size_t used = 0;
+	size_t used;
 	int ret = open_regular(path, &fd);
 
 	(void)opaque;
+	if (ret == 0)
+		ret = read_whole(fd, LXC_FILE_MAX + 1, &buf, &used);
 	if (ret < 0)
 		return ret;
-	buf = malloc(LXC_FILE_MAX + 1);
-	if (!buf)
-		return -ENOMEM;
-	for (;;) {
-		ssize_t n = read(fd, buf + used, LXC_FILE_MAX + 1 - used);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		used += (size_t)n;
-		if (used > LXC_FILE_MAX)
-			return -EFBIG;
-	}
-	buf[used] = '\0';
+	if (used > LXC_FILE_MAX)
+		return -EFBIG;
 	*text = steal_ptr(buf);
 	*len = used;
 	return 0;

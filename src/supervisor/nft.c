@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/read.h"
 
 #define ANSWER_MAX (16u << 20)
 
@@ -66,34 +67,11 @@ static int run_in_child(const char *commands, bool answer, int pipe)
 	return CHILD_REFUSED;
 }
 
-/* Read to the end of @fd, as a string for the caller to free; NULL if there is no room for it. */
-static char *read_answer(int fd)
-{
-	AUTO_FREE char *text = NULL;
-	size_t len = 0, room = 0;
-	ssize_t n;
-
-	for (;;) {
-		if (len + 1 >= room) {
-			room = room ? 2 * room : 1024;
-			char *grown = room > ANSWER_MAX ? NULL : realloc(text, room);
-
-			if (!grown)
-				return NULL;
-			text = grown;
-		}
-		n = read(fd, text + len, room - 1 - len);
-		if (n == 0 || (n < 0 && errno != EINTR))
-			break;
-		len += n > 0 ? (size_t)n : 0;
-	}
-	text[len] = '\0';
-	return steal_ptr(text);
-}
-
 static int run_nft(const char *commands, char **answer, struct error *err)
 {
 	AUTO_FREE char *words = NULL;
+	int failed = 0;
+	size_t len = 0;
 	int pipe[2];
 	int status;
 
@@ -107,7 +85,7 @@ static int run_nft(const char *commands, char **answer, struct error *err)
 
 	close(pipe[1]);
 	if (pid > 0)
-		words = read_answer(pipe[0]);
+		failed = read_whole(pipe[0], ANSWER_MAX, &words, &len);
 	close(pipe[0]);
 	if (pid < 0)
 		return error_set(err, fork_errno, "cannot start a process for the firewall: %s",
@@ -116,8 +94,11 @@ static int run_nft(const char *commands, char **answer, struct error *err)
 		if (errno != EINTR)
 			return error_set(err, errno, "the firewall's process is lost: %s",
 					 strerror(errno));
-	if (!words)
-		return error_set(err, ENOMEM, "out of memory");
+	if (!failed && len == ANSWER_MAX)
+		failed = -EFBIG;
+	if (failed)
+		return error_set(err, -failed, "cannot take the firewall's answer: %s",
+				 strerror(-failed));
 	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_DONE) {
 		if (answer)
 			*answer = steal_ptr(words);
