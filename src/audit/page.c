@@ -6,35 +6,13 @@
 #include <time.h>
 
 #include "audit/write.h"
+#include "base/text.h"
 #include "config/words.h"
 
 #define WIDTH  100
 #define COLUMN 20 /* where what was found begins */
 
 /* ---- layout ---- */
-
-/* Print @text, which has been begun at @column, broken at spaces; all but the first line there. */
-static void print_wrapped(FILE *f, int column, const char *text)
-{
-	size_t room = (size_t)(WIDTH - column);
-
-	while (*text) {
-		size_t len = strlen(text);
-
-		if (len > room) {
-			len = room;
-			while (len > 0 && text[len] != ' ')
-				len--;
-			if (len == 0)
-				len = strcspn(text, " ");
-		}
-		fprintf(f, "%.*s\n", (int)len, text);
-		text += len;
-		text += strspn(text, " ");
-		if (*text)
-			fprintf(f, "%*s", column, "");
-	}
-}
 
 __attribute__((format(printf, 3, 4))) static void row(FILE *f, const char *label, const char *fmt,
 						      ...)
@@ -46,7 +24,7 @@ __attribute__((format(printf, 3, 4))) static void row(FILE *f, const char *label
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	fprintf(f, "  %-*s", COLUMN - 2, label);
-	print_wrapped(f, COLUMN, text[0] ? text : "-");
+	text_print_wrapped(f, COLUMN, WIDTH, text[0] ? text : "-");
 }
 
 /* A list of words in a row. */
@@ -77,7 +55,7 @@ static void print_verdict(FILE *f, const struct audit_report *report)
 		fprintf(f, "\nWeaker than the default, the worst first:\n");
 	for (size_t i = 0; i < report->nfindings; i++) {
 		fprintf(f, "  %2zu  %-16s", i + 1, report->findings[i].rule);
-		print_wrapped(f, 22, report->findings[i].found);
+		text_print_wrapped(f, 22, WIDTH, report->findings[i].found);
 	}
 	fprintf(f, "\nNot read:\n");
 	for (size_t i = 0; i < report->nunread; i++) {
@@ -86,7 +64,7 @@ static void print_verdict(FILE *f, const struct audit_report *report)
 		snprintf(text, sizeof(text), "%s: %s", report->unread[i].what,
 			 report->unread[i].why);
 		fprintf(f, "  ");
-		print_wrapped(f, 2, text);
+		text_print_wrapped(f, 2, WIDTH, text);
 	}
 	for (size_t i = 0; i < audit_nunreadable; i++)
 		row(f, audit_unreadable[i].what, "%s", audit_unreadable[i].why);
@@ -331,7 +309,7 @@ static void print_host(FILE *f, const struct audit_host_state *h)
 	fprintf(f, "  the processor's weaknesses\n");
 	for (size_t i = 0; i < h->nvulnerabilities; i++) {
 		fprintf(f, "    %-26s", h->vulnerabilities[i].name);
-		print_wrapped(f, 30, h->vulnerabilities[i].value);
+		text_print_wrapped(f, 30, WIDTH, h->vulnerabilities[i].value);
 	}
 }
 

@@ -67,3 +67,25 @@ void text_disarm(uint8_t *text, size_t len)
 		i += n ? n : 1;
 	}
 }
+
+void text_print_wrapped(FILE *f, int column, int width, const char *text)
+{
+	size_t room = (size_t)(width - column);
+
+	while (*text) {
+		size_t len = strlen(text);
+
+		if (len > room) {
+			len = room;
+			while (len > 0 && text[len] != ' ')
+				len--;
+			if (len == 0)
+				len = strcspn(text, " ");
+		}
+		fprintf(f, "%.*s\n", (int)len, text);
+		text += len;
+		text += strspn(text, " ");
+		if (*text)
+			fprintf(f, "%*s", column, "");
+	}
+}

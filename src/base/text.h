@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Bytes of the well-formed UTF-8 character that the @left bytes (1 or more) at @text begin with, or
  * 0. */
@@ -24,3 +25,9 @@ void text_disarm(uint8_t *text, size_t len);
  * becomes '?'. What does not fit is left out.
  */
 void text_keep(char *out, size_t size, const void *bytes, size_t len);
+
+/*
+ * Print @text to @f, where a line has been begun and is at @column: broken at spaces, so that no
+ * line but that of a longer word is over @width, and with all lines but the first put there, too.
+ */
+void text_print_wrapped(FILE *f, int column, int width, const char *text);

@@ -8,6 +8,7 @@
 #include <json-c/json.h>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/host.h"
 #include "config/words.h"
@@ -34,29 +35,6 @@ static const struct {
 	[CHECK_FAIL] = { "fail", "\033[1;31m" },
 };
 
-/* Print @text from the column where what was found stands, broken at spaces. */
-static void print_wrapped(const char *text)
-{
-	size_t room = TABLE_WIDTH - FOUND_COLUMN - 1;
-
-	while (*text) {
-		size_t len = strlen(text);
-
-		if (len > room) {
-			len = room;
-			while (len > 0 && text[len] != ' ')
-				len--;
-			if (len == 0)
-				len = strcspn(text, " ");
-		}
-		printf("%.*s\n", (int)len, text);
-		text += len;
-		text += strspn(text, " ");
-		if (*text)
-			printf("%*s", FOUND_COLUMN, "");
-	}
-}
-
 static bool wants_colour(void)
 {
 	const char *no_colour = getenv("NO_COLOR");
@@ -77,11 +55,11 @@ static void print_table(const struct host_report *report)
 
 		printf("%s%-4s%s  %-13s  ", colour ? states[check->state].colour : "",
 		       states[check->state].word, colour ? "\033[0m" : "", check->name);
-		print_wrapped(check->found);
+		text_print_wrapped(stdout, FOUND_COLUMN, TABLE_WIDTH - 1, check->found);
 		if (!check->advice[0])
 			continue;
 		printf("%*s", FOUND_COLUMN, "");
-		print_wrapped(check->advice);
+		text_print_wrapped(stdout, FOUND_COLUMN, TABLE_WIDTH - 1, check->advice);
 	}
 	if (failures)
 		printf("\nThis host cannot run micro-VMs: %zu check%s failed.\n", failures,
