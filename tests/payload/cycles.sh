@@ -6,10 +6,8 @@
 # interface, rule, mount, cgroup or file. In namespaces of its own; as root.
 set -euo pipefail
 
-skip() {
-	printf 'skipped: %s\n' "$*" >&2
-	exit 77
-}
+# shellcheck source=tests/payload/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 fail() {
 	printf 'cycle %s: %s\n' "$cycle" "$*" >&2
@@ -30,18 +28,7 @@ everything() {
 	find /sys/fs/cgroup -type d -name '*kvmbox*'
 }
 
-if [[ -z ${CYCLES_INSIDE:-} ]]; then
-	[[ $EUID == 0 ]] || skip 'network namespaces, taps and NAT need root'
-	{ : <>/dev/kvm; } 2>/dev/null || skip 'there is no usable /dev/kvm'
-	[[ -e /dev/net/tun ]] || modprobe tun 2>/dev/null || skip 'the host has no tap interfaces'
-	for tool in ip nft passt unshare; do
-		command -v "$tool" >/dev/null || skip "there is no $tool"
-	done
-	TMPDIR=$(mktemp -d)
-	trap 'rm -rf "$TMPDIR"' EXIT
-	CYCLES_INSIDE=1 TMPDIR=$TMPDIR unshare --net --mount --pid --fork --mount-proc --kill-child bash "$0" "$@"
-	exit
-fi
+own_namespaces 'network namespaces, taps and NAT' ip nft passt unshare -- "$@"
 
 kvmbox=$1 guest=$2 cycles=${3:-200}
 mount -t tmpfs own /run

@@ -6,10 +6,8 @@
 # namespaces of its own; as root.
 set -euo pipefail
 
-skip() {
-	printf 'skipped: %s\n' "$*" >&2
-	exit 77
-}
+# shellcheck source=tests/payload/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 fail() {
 	printf '%s\n' "$*" >&2
@@ -18,18 +16,7 @@ fail() {
 	exit 1
 }
 
-if [[ -z ${EDGE_INSIDE:-} ]]; then
-	[[ $EUID == 0 ]] || skip 'network namespaces, taps and rules need root'
-	{ : <>/dev/kvm; } 2>/dev/null || skip 'there is no usable /dev/kvm'
-	[[ -e /dev/net/tun ]] || modprobe tun 2>/dev/null || skip 'the host has no tap interfaces'
-	for tool in ip nft setpriv unshare; do
-		command -v "$tool" >/dev/null || skip "there is no $tool"
-	done
-	TMPDIR=$(mktemp -d)
-	trap 'rm -rf "$TMPDIR"' EXIT
-	EDGE_INSIDE=1 TMPDIR=$TMPDIR unshare --net --mount --pid --fork --mount-proc --kill-child bash "$0" "$@"
-	exit
-fi
+own_namespaces 'network namespaces, taps and rules' ip nft setpriv unshare -- "$@"
 
 kvmbox=$1 guest=$2
 mount -t tmpfs own /run

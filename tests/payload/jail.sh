@@ -5,17 +5,15 @@
 # can do. Each attempt ends it, and kvmbox says so; as root, and as a user who has /dev/kvm.
 set -euo pipefail
 
-skip() {
-	printf 'skipped: %s\n' "$*" >&2
-	exit 77
-}
+# shellcheck source=tests/payload/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 fail() {
 	printf '%s: %s\n' "$who, $what" "$*" >&2
 	exit 1
 }
 
-{ : <>/dev/kvm; } 2>/dev/null || skip 'there is no usable /dev/kvm'
+need_kvm
 kvmbox=$1 guest=$2 breakout=$3
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
