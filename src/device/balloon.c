@@ -42,9 +42,7 @@ enum { INFLATE, DEFLATE, REPORTING, QUEUES };
 struct balloon_work {
 	bool busy;
 	struct virtq_chain chain;
-	struct cursor pages; /* INFLATE: the numbers that are left */
-	unsigned int seg;    /* REPORTING: the range that is next, */
-	size_t off;          /* and how much of it is done */
+	struct cursor left; /* INFLATE: numbers of pages; REPORTING: the ranges themselves */
 };
 
 struct balloon {
@@ -117,10 +115,10 @@ static bool inflate_pages(struct balloon *b, const uint32_t *pfns, unsigned int 
 static int inflate(struct balloon *b, struct balloon_work *w, uint64_t *budget)
 {
 	uint32_t pfns[PAGES_BUDGET];
-	size_t left = cursor_left(&w->pages) / sizeof(pfns[0]);
+	size_t left = cursor_left(&w->left) / sizeof(pfns[0]);
 	size_t n = left < *budget ? left : *budget;
 
-	if (!cursor_read(&w->pages, pfns, n * sizeof(pfns[0])) ||
+	if (!cursor_read(&w->left, pfns, n * sizeof(pfns[0])) ||
 	    !inflate_pages(b, pfns, (unsigned int)n))
 		return VIRTQ_FAULT;
 	*budget -= n;
@@ -132,21 +130,16 @@ static int inflate(struct balloon *b, struct balloon_work *w, uint64_t *budget)
 /* The buffers of the chain are the ranges themselves. */
 static int report(struct balloon *b, struct balloon_work *w, uint64_t *budget)
 {
-	while (w->seg < w->chain.nin) {
-		const struct iovec *range = &w->chain.iov[w->chain.nout + w->seg];
-		size_t left = range->iov_len - w->off;
+	while (w->left.n) {
+		size_t left = w->left.iov->iov_len - w->left.off;
 		size_t n = left < *budget ? left : *budget;
 
 		if (!n)
 			return -EAGAIN;
-		give_back(b, (uint8_t *)range->iov_base + w->off, n);
+		give_back(b, (uint8_t *)w->left.iov->iov_base + w->left.off, n);
 		b->reported_bytes += n;
 		*budget -= n;
-		w->off += n;
-		if (w->off < range->iov_len)
-			continue;
-		w->seg++;
-		w->off = 0;
+		cursor_skip(&w->left, n);
 	}
 	return VIRTQ_OK;
 }
@@ -163,9 +156,8 @@ static int work_begin(struct balloon *b, unsigned int queue)
 		return ret;
 	if (queue == INFLATE && w->chain.out_len % sizeof(uint32_t))
 		return VIRTQ_FAULT;
-	w->pages = cursor_init(w->chain.iov, w->chain.nout);
-	w->seg = 0;
-	w->off = 0;
+	w->left = queue == REPORTING ? cursor_init(w->chain.iov + w->chain.nout, w->chain.nin)
+				     : cursor_init(w->chain.iov, w->chain.nout);
 	w->busy = true;
 	return VIRTQ_OK;
 }
@@ -193,7 +185,7 @@ static void balloon_kick(struct virtio_device *dev, unsigned int queue)
 	if (queue == REPORTING && !(dev->features & 1ull << VIRTIO_BALLOON_F_REPORTING))
 		return;
 	virtq_suppress_kicks(&dev->queues[queue]);
-	for (unsigned int n = 0; n < CHAINS_BUDGET && ret == VIRTQ_OK; n++) {
+	for (unsigned int n = 0; n < CHAINS_BUDGET; n++) {
 		if (!w->busy)
 			ret = work_begin(b, queue);
 		if (ret == VIRTQ_OK)

@@ -23,7 +23,6 @@
 #define BATCH_NS 1000000u
 /* The longest that a queue goes without asking: longer waits are cut to pieces. */
 #define WAIT_MAX_NS 100000000u
-#define NS_PER_S    1000000000u
 
 struct limiter {
 	uint64_t (*clock)(void);
@@ -103,10 +102,10 @@ static void set_timer(struct limiter_gate *g, uint64_t ns)
 	if (g->armed)
 		return;
 	g->armed = true;
-	if (ns > WAIT_MAX_NS)
-		ns = WAIT_MAX_NS;
-	g->timer.tv_sec = (int64_t)(ns / NS_PER_S);
-	g->timer.tv_nsec = (int64_t)(ns % NS_PER_S);
+	/* Less than a second in any case. */
+	g->timer = (struct __kernel_timespec){
+		.tv_nsec = (long long)(ns < WAIT_MAX_NS ? ns : WAIT_MAX_NS),
+	};
 	sqe = loop_sqe(g->loop);
 	io_uring_prep_timeout(sqe, &g->timer, 0, 0);
 	loop_tag(sqe, g->source, 0, 0, 0);

@@ -258,20 +258,10 @@ static void charge(struct limiter_gate *gate, const struct virtio_net_hdr_v1 *hd
 	limiter_charge(gate, (len + part - 1) / part, len);
 }
 
-static void tx_wake(void *ctx, unsigned int pair)
+/* The limit lets more through, if there is more. */
+static void net_wake(void *ctx, unsigned int queue)
 {
-	struct net *n = ctx;
-
-	if (!n->stopping && is_live(n) && n->dev.queues[tx_queue(pair)].ready)
-		tx_run(n, pair);
-}
-
-static void rx_wake(void *ctx, unsigned int pair)
-{
-	struct net *n = ctx;
-
-	if (!n->stopping && is_live(n))
-		rx_run(n, pair);
+	virtio_device_kick(ctx, queue);
 }
 
 /* ---- transmit ---- */
@@ -983,10 +973,10 @@ static int init_pair(struct net *n, unsigned int pair)
 	}
 	for (unsigned int i = NETPORT_SENDS_MAX; i-- > 0;)
 		n->tx[pair].free_slots[n->tx[pair].nfree++] = (uint8_t)i;
-	ret = limiter_gate_init(&rx->gate, n->rx_limiter, n->dev.loop, rx_wake, n, pair);
+	ret = limiter_gate_init(&rx->gate, n->rx_limiter, n->dev.loop, net_wake, n, rx_queue(pair));
 	return ret ? ret
-		   : limiter_gate_init(&n->tx[pair].gate, n->tx_limiter, n->dev.loop, tx_wake, n,
-				       pair);
+		   : limiter_gate_init(&n->tx[pair].gate, n->tx_limiter, n->dev.loop, net_wake, n,
+				       tx_queue(pair));
 }
 
 static uint64_t features_of(const struct net_spec *spec)

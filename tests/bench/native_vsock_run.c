@@ -16,7 +16,6 @@
 #include <time.h>
 
 #include "../payload/harness.h"
-#include "base/cleanup.h"
 
 #define BLOCK (64u << 10)
 
