@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 size_t text_utf8(const uint8_t *text, size_t left)
@@ -88,4 +87,14 @@ void text_print_wrapped(FILE *f, int column, int width, const char *text)
 		if (*text)
 			fprintf(f, "%*s", column, "");
 	}
+}
+
+bool text_has_word(const char *list, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *p = list; (p = strstr(p, word)); p += len)
+		if ((p == list || strchr(" \t\n", p[-1])) && strchr(" \t\n", p[len]))
+			return true;
+	return false;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -31,3 +32,6 @@ void text_keep(char *out, size_t size, const void *bytes, size_t len);
  * line but that of a longer word is over @width, and with all lines but the first put there, too.
  */
 void text_print_wrapped(FILE *f, int column, int width, const char *text);
+
+/* Whether @word is one of the words in @list, between which there is white space. */
+bool text_has_word(const char *list, const char *word);

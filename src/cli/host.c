@@ -18,6 +18,7 @@
 #include <liburing.h>
 
 #include "base/cleanup.h"
+#include "base/text.h"
 #include "config/words.h"
 #include "jail/jail.h"
 #include "supervisor/datadir.h"
@@ -96,19 +97,6 @@ static int read_line(const struct inspection *in, const char *path, char *line, 
 	return 0;
 }
 
-static bool has_word(const char *line, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *p = line; (p = strstr(p, word)); p += len) {
-		bool begins = p == line || strchr(" \t:", p[-1]);
-
-		if (begins && strchr(" \t\n", p[len]))
-			return true;
-	}
-	return false;
-}
-
 /* Add @word to a list of words in @list, of @size bytes; what does not fit is left out. */
 static void append_word(char *list, size_t size, const char *word)
 {
@@ -127,9 +115,9 @@ static enum vendor find_vendor(const struct inspection *in)
 	while (f && vendor == VENDOR_NONE && getline(&line, &size, f) > 0) {
 		if (strncmp(line, "flags", 5) != 0)
 			continue;
-		if (has_word(line, "vmx"))
+		if (text_has_word(line, "vmx"))
 			vendor = VENDOR_INTEL;
-		else if (has_word(line, "svm"))
+		else if (text_has_word(line, "svm"))
 			vendor = VENDOR_AMD;
 	}
 	if (f)
@@ -418,7 +406,7 @@ static void check_cgroup(struct inspection *in)
 	snprintf(path, sizeof(path), "%s/cgroup.controllers", dir);
 	(void)read_line(in, path, controllers, sizeof(controllers));
 	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-		if (!has_word(controllers, wanted[i]))
+		if (!text_has_word(controllers, wanted[i]))
 			append_word(missing, sizeof(missing), wanted[i]);
 	}
 	if (!missing[0]) {

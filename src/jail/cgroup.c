@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "jail/stages.h"
 
 #define PERIOD_US    100000u
@@ -155,57 +156,51 @@ static int find_place(char *place, size_t size)
 
 /* ---- controllers ---- */
 
-static bool has_word(const char *list, const char *word)
+/* The controllers that @dir gives to what is below it. */
+static unsigned int enabled_controllers(int dir)
 {
-	size_t len = strlen(word);
+	char list[256] = "";
+	unsigned int enabled = 0;
 
-	for (const char *p = list; (p = strstr(p, word)); p += len)
-		if ((p == list || p[-1] == ' ') && strchr(" \n", p[len]))
-			return true;
-	return false;
+	(void)read_at(dir, "cgroup.subtree_control", list, sizeof(list));
+	for (size_t i = 0; i < NCONTROLLERS; i++)
+		if (text_has_word(list, controllers[i].name))
+			enabled |= controllers[i].bit;
+	return enabled;
 }
 
 /* Have @dir give its controllers to what is below it, as far as it can. Returns which it does. */
 static unsigned int enable_controllers(int dir)
 {
-	char list[256] = "";
-	unsigned int enabled = 0;
+	unsigned int enabled = enabled_controllers(dir);
+	bool written = false;
 
+	/* To write what is there already is not for nothing: the kernel waits for dying groups. */
 	for (size_t i = 0; i < NCONTROLLERS; i++)
-		(void)write_at(dir, "cgroup.subtree_control", "+%s", controllers[i].name);
-	(void)read_at(dir, "cgroup.subtree_control", list, sizeof(list));
-	for (size_t i = 0; i < NCONTROLLERS; i++)
-		if (has_word(list, controllers[i].name))
-			enabled |= controllers[i].bit;
-	return enabled;
+		if (!(enabled & controllers[i].bit))
+			written |= !write_at(dir, "cgroup.subtree_control", "+%s",
+					     controllers[i].name);
+	return written ? enabled_controllers(dir) : enabled;
 }
 
 /* ---- limits ---- */
 
-static int set_weight(const struct jail *jail, const char *file, const char *what,
-		      unsigned int weight, struct error *err)
-{
-	int ret = write_at(jail->cgroup_fd, file, "%s%u", what, weight);
-
-	if (ret == -ENOENT)
-		return ret;
-	return ret ? error_set(err, -ret, "cannot set %s of the cgroup %s: %s", file, jail->cgroup,
-			       strerror(-ret))
-		   : 0;
-}
-
 static int set_io_weight(const struct jail *jail, struct error *err)
 {
-	int ret = set_weight(jail, "io.weight", "default ", jail->wish.io_weight, err);
+	const char *what = "io.weight";
+	int ret = write_at(jail->cgroup_fd, what, "default %u", jail->wish.io_weight);
 
 	if (ret == -ENOENT)
-		ret = set_weight(jail, "io.bfq.weight", "default ", jail->wish.io_weight, err);
+		ret = write_at(jail->cgroup_fd, what = "io.bfq.weight", "default %u",
+			       jail->wish.io_weight);
 	if (ret == -ENOENT)
 		return error_set(err, ENOTSUP,
 				 "--io-weight: the host's kernel has no weights for I/O (neither "
 				 "io.weight nor io.bfq.weight is in %s)",
 				 jail->cgroup);
-	return ret;
+	return ret ? error_set(err, -ret, "cannot set %s of the cgroup %s: %s", what, jail->cgroup,
+			       strerror(-ret))
+		   : 0;
 }
 
 static int set_limits(const struct jail *jail, unsigned int has, struct error *err)
@@ -238,14 +233,12 @@ static int set_limits(const struct jail *jail, unsigned int has, struct error *e
 		/* A kernel without swap. */
 		ret = ret == -ENOENT ? 0 : ret;
 	}
+	if (!ret && w->cpu_weight)
+		ret = write_at(dir, what = "cpu.weight", "%u", w->cpu_weight);
 	if (ret)
 		return error_set(err, -ret, "cannot set %s of the cgroup %s: %s", what,
 				 jail->cgroup, strerror(-ret));
-	if (w->cpu_weight)
-		ret = set_weight(jail, "cpu.weight", "", w->cpu_weight, err);
-	if (!ret && w->io_weight)
-		ret = set_io_weight(jail, err);
-	return ret;
+	return w->io_weight ? set_io_weight(jail, err) : 0;
 }
 
 /* ---- making and removing ---- */

@@ -3,7 +3,6 @@
  * What a ring takes (io_uring_register(2), IORING_REGISTER_RESTRICTIONS). Nothing can be registered
  * any more: no file, buffer, other ring or personality.
  */
-#include <errno.h>
 #include <stddef.h>
 
 #include "jail/stages.h"

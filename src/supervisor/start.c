@@ -259,8 +259,7 @@ static void run_monitor(struct launch *l, const struct launch_way *way)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	dup2(null, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
-	if (way->log_fd >= 0)
-		dup2(way->log_fd, STDERR_FILENO);
+	dup2(way->log_fd, STDERR_FILENO);
 	close_the_rest(l, way);
 	if (!l->spec.jail)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -318,27 +317,13 @@ static int start_monitor(struct launch *l, const struct launch_way *way, struct 
 
 /* ---- the jail ---- */
 
-/* Threads for queues of disks, as the machine is going to make them. */
-static unsigned int count_workers(const struct vm_spec *spec)
-{
-	unsigned int n = 0;
-
-	for (unsigned int i = 0; i < spec->ndisks; i++) {
-		if (spec->disks[i].sqpoll)
-			n += spec->disks[i].queues;
-		else if (spec->disks[i].own_loops)
-			n += spec->disks[i].queues - 1;
-	}
-	return n;
-}
-
 static int make_jail(struct launch *l, const struct boot_config *cfg, struct error *err)
 {
 	struct jail_wish wish = {
 		.name = cfg->name,
 		.cpus = cfg->cpus,
 		.mem_bytes = cfg->mem_bytes,
-		.workers = count_workers(&l->spec),
+		.workers = vm_count_workers(&l->spec),
 		.cpu_weight = cfg->cpu_weight,
 		.io_weight = cfg->io_weight,
 	};

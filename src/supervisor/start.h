@@ -32,7 +32,7 @@ struct launch {
 /* How a monitor is started. */
 struct launch_way {
 	bool terminal; /* the workload gets one */
-	int log_fd;    /* where the monitor says what there is to be said; -1: standard error */
+	int log_fd;    /* where the monitor says what there is to be said */
 	int lock_fd;   /* a lock that is held as long as the monitor lives, too; -1: none */
 };
 

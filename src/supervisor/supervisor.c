@@ -63,7 +63,8 @@ struct supervisor {
 	struct report report;
 	bool terminal;
 	bool timed_out;
-	bool killed; /* the monitor, by us, as it did not stop */
+	bool killed;        /* the monitor, by us, as it did not stop */
+	bool out_of_memory; /* it ended as its cgroup had no more */
 	enum stopping stopping;
 	int stop_signal;      /* that began it, or 0 */
 	uint64_t grace_ns;    /* for the workload to act on a signal */
@@ -370,7 +371,7 @@ static void run_log(struct supervisor *s, const struct pollfd p[2])
 /* What it had still to say when it ended. */
 static void finish_log(struct supervisor *s)
 {
-	while (!s->cfg->detach && s->log_pipe[0] >= 0) {
+	while (!s->cfg->detach) {
 		struct pollfd p[2];
 
 		relay_prepare(&s->log, &p[0], &p[1]);
@@ -411,6 +412,8 @@ static void handle_monitor_gone(struct supervisor *s)
 		return;
 	s->gone = true;
 	s->launch.monitor = -1;
+	/* At once: another VM that starts removes a cgroup that nobody is in. */
+	s->out_of_memory = s->launch.spec.jail && jail_ran_out_of_memory(s->launch.spec.jail);
 	if (s->output)
 		output_abandon(s->output);
 	s->deadline_ns = clock_now_ns() + LINGER_NS;
@@ -756,7 +759,7 @@ static int verdict_of_signal(struct supervisor *s, int signo, char *text, size_t
 			      "the monitor was killed as it made a system call that its jail "
 			      "forbids: either the guest had taken it over, or kvmbox is at fault "
 			      "(the host's kernel log may say which call)");
-	if (signo == SIGKILL && jail && jail_ran_out_of_memory(jail))
+	if (signo == SIGKILL && s->out_of_memory)
 		return failed(s, "out-of-memory", text, size,
 			      "the monitor was killed because it had more memory than --mem "
 			      "accounts for, or the host had none left");
@@ -1000,7 +1003,6 @@ static int supervise(struct supervisor *s)
 	terminal_restore();
 	int status = conclude(s);
 	launch_deinit(&s->launch);
-	s->record.jail = NULL;
 	s->record.running = false;
 	close_services(s);
 	close_streams(s);

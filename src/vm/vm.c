@@ -610,13 +610,23 @@ static int add_workers(struct vm *vm, unsigned int disk, const char *name, struc
 	return 0;
 }
 
-static int alloc_workers(struct vm *vm)
+unsigned int vm_count_workers(const struct vm_spec *spec)
 {
 	unsigned int n = 0;
 
-	for (unsigned int i = 0; i < vm->spec->ndisks; i++)
-		if (vm->spec->disks[i].own_loops || vm->spec->disks[i].sqpoll)
-			n += vm->spec->disks[i].queues;
+	for (unsigned int i = 0; i < spec->ndisks; i++) {
+		if (spec->disks[i].sqpoll)
+			n += spec->disks[i].queues;
+		else if (spec->disks[i].own_loops)
+			n += spec->disks[i].queues - 1;
+	}
+	return n;
+}
+
+static int alloc_workers(struct vm *vm)
+{
+	unsigned int n = vm_count_workers(vm->spec);
+
 	if (n)
 		vm->workers = calloc(n, sizeof(vm->workers[0]));
 	return n && !vm->workers ? -ENOMEM : 0;
@@ -741,33 +751,42 @@ static int add_balloon(struct vm *vm)
 	return ret;
 }
 
-/* Kernels find them in this order. */
-static int add_virtio_devices(struct vm *vm)
+static int add_rng(struct vm *vm)
 {
 	struct virtio_device *dev;
-	int ret = add_disks(vm);
+	int ret = rng_new(vm->loop, &vm->mem, &dev);
 
-	if (ret)
-		return ret;
-	ret = add_nets(vm);
-	if (ret)
-		return ret;
-	ret = rng_new(vm->loop, &vm->mem, &dev);
-	if (ret)
-		return host_error(vm, ret, "the entropy device cannot be set up");
-	ret = add_virtio(vm, dev);
-	if (ret)
-		return ret;
+	return ret ? host_error(vm, ret, "the entropy device cannot be set up")
+		   : add_virtio(vm, dev);
+}
+
+static int add_vsock(struct vm *vm)
+{
+	struct virtio_device *dev;
+	int ret;
+
 	if (!vm->spec->workload.argv)
-		return add_balloon(vm);
+		return 0;
 	ret = vsock_new(vm->loop, &vm->mem, GUEST_CID, &vsock_host, vm, &dev);
 	if (ret)
 		return host_error(vm, ret, "the agent's channel cannot be set up");
 	ret = add_virtio(vm, dev);
-	if (ret)
-		return ret;
-	vm->vsock = dev;
-	return add_balloon(vm);
+	if (!ret)
+		vm->vsock = dev;
+	return ret;
+}
+
+/* Kernels find them in this order. */
+static int add_virtio_devices(struct vm *vm)
+{
+	static int (*const adders[])(struct vm * vm) = {
+		add_disks, add_nets, add_rng, add_vsock, add_balloon,
+	};
+	int ret = 0;
+
+	for (size_t i = 0; !ret && i < sizeof(adders) / sizeof(adders[0]); i++)
+		ret = adders[i](vm);
+	return ret;
 }
 
 static int load_guest(struct vm *vm)

@@ -46,6 +46,9 @@ struct vm_spec {
 	const struct jail *jail; /* that the process is in, and its threads are to be; NULL: none */
 };
 
+/* Threads that it has for queues of disks, besides that of its loop. */
+unsigned int vm_count_workers(const struct vm_spec *spec);
+
 /*
  * Whether the machine has a balloon: not where memory is pinned, since what a guest gave up would
  * come to nobody, nor where all interrupt lines are needed for something else.

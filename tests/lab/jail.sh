@@ -110,7 +110,7 @@ case_none() {
 	expect_status 0
 }
 
-# expect_limit NAME FILE VALUE: of the cgroup of the VM.
+# expect_limit GROUP FILE VALUE: of a VM's cgroup, by its directory.
 expect_limit() {
 	local got
 	got=$(<"$1/$2")
