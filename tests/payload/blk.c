@@ -30,8 +30,7 @@ static bool barrier(void)
 {
 	static uint8_t bytes[8];
 
-	vq_desc(&rng_q, 0, bytes, sizeof(bytes), VRING_DESC_F_WRITE, 0);
-	vq_submit(&rng_q, 0);
+	vq_post(&rng_q, bytes, sizeof(bytes), VRING_DESC_F_WRITE);
 	return vq_wait(&rng_q, 1) && (vq_take(&rng_q), true);
 }
 

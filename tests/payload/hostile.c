@@ -13,8 +13,7 @@ static uint64_t high_end; /* past 4 GiB: of all, or where more would be */
 
 static void at(struct vq *q, uint64_t addr, uint32_t len, uint16_t flags)
 {
-	vq_desc(q, 0, (void *)(uintptr_t)addr, len, flags, 0);
-	vq_submit(q, 0);
+	vq_post(q, (void *)(uintptr_t)addr, len, flags);
 }
 
 static void jump(struct vq *q, uint16_t by)
@@ -682,8 +681,7 @@ static void restart_storm(struct target *t)
 {
 	for (int i = 0; i < 50; i++) {
 		t->start(0);
-		vq_desc(t->q, 0, page, 512, i % 2 ? VRING_DESC_F_WRITE : 0, 0);
-		vq_submit(t->q, 0);
+		vq_post(t->q, page, 512, i % 2 ? VRING_DESC_F_WRITE : 0);
 	}
 }
 

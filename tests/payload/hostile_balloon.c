@@ -16,8 +16,7 @@ static uint32_t pfn(const void *p)
 /* Name @n pages and do not wait. */
 static void name(unsigned int queue, const uint32_t *pfns, uint32_t n)
 {
-	vq_desc(&b->q[queue], 0, pfns, n * (uint32_t)sizeof(pfns[0]), 0, 0);
-	vq_submit(&b->q[queue], 0);
+	vq_post(&b->q[queue], pfns, n * (uint32_t)sizeof(pfns[0]), 0);
 }
 
 static void attack_page(const char *what, uint32_t page)
@@ -46,38 +45,33 @@ static void attack_pages(void)
 
 static void odd_list(void)
 {
-	vq_desc(&b->q[BALLOON_INFLATE], 0, pages, 7, 0, 0);
-	vq_submit(&b->q[BALLOON_INFLATE], 0);
+	vq_post(&b->q[BALLOON_INFLATE], pages, 7, 0);
 }
 
 static void list_past_ram(void)
 {
-	vq_desc(&b->q[BALLOON_INFLATE], 0, (void *)(uintptr_t)(low_ram_end() - 4), 8, 0, 0);
-	vq_submit(&b->q[BALLOON_INFLATE], 0);
+	vq_post(&b->q[BALLOON_INFLATE], (void *)(uintptr_t)(low_ram_end() - 4), 8, 0);
 }
 
 static void range_past_ram(void)
 {
 	struct vq *q = &b->q[BALLOON_REPORTING];
 
-	vq_desc(q, 0, (void *)(uintptr_t)(low_ram_end() - 4096), 8192, VRING_DESC_F_WRITE, 0);
-	vq_submit(q, 0);
+	vq_post(q, (void *)(uintptr_t)(low_ram_end() - 4096), 8192, VRING_DESC_F_WRITE);
 }
 
 static void range_in_hole(void)
 {
 	struct vq *q = &b->q[BALLOON_REPORTING];
 
-	vq_desc(q, 0, (void *)(uintptr_t)b->dev.base, 4096, VRING_DESC_F_WRITE, 0);
-	vq_submit(q, 0);
+	vq_post(q, (void *)(uintptr_t)b->dev.base, 4096, VRING_DESC_F_WRITE);
 }
 
 static void range_of_everything(void)
 {
 	struct vq *q = &b->q[BALLOON_REPORTING];
 
-	vq_desc(q, 0, NULL, 0xffffffff, VRING_DESC_F_WRITE, 0);
-	vq_submit(q, 0);
+	vq_post(q, NULL, 0xffffffff, VRING_DESC_F_WRITE);
 }
 
 /* One page, as often as a chain can say it, in every slot of the ring. */
@@ -157,11 +151,7 @@ static void lies_about_its_size(void)
 		fail("balloon", "the guest has set its own target");
 }
 
-static const struct {
-	const char *name;
-	void (*attack)(void);
-	enum outcome outcome;
-} attacks[] = {
+static const struct attack attacks[] = {
 	{ "odd-list", odd_list, BREAKS },
 	{ "list-past-ram", list_past_ram, BREAKS },
 	{ "range-past-ram", range_past_ram, BREAKS },
@@ -179,10 +169,5 @@ void payload_main(void)
 	if (!targets_init())
 		return;
 	attack_pages();
-	for (unsigned int i = 0; i < ARRAY_SIZE(attacks); i++) {
-		if (!attack_begin(balloon, attacks[i].name, 0))
-			continue;
-		attacks[i].attack();
-		attack_end(balloon, attacks[i].name, attacks[i].outcome);
-	}
+	attack_all(balloon, attacks, ARRAY_SIZE(attacks), 0);
 }

@@ -40,20 +40,20 @@ static void ring(struct vq *q)
 
 /* ---- shapes ---- */
 
-static void no_status(struct vq *q)
+static void no_status(void)
 {
-	vq_desc(q, 0, page, 16, 0, 0);
-	vq_submit(q, 0);
+	vq_post(blk->q, page, 16, 0);
 }
 
-static void nothing(struct vq *q)
+static void nothing(void)
 {
-	vq_desc(q, 0, page, 0, 0, 0);
-	vq_submit(q, 0);
+	vq_post(blk->q, page, 0, 0);
 }
 
-static void no_room_for_status(struct vq *q)
+static void no_room_for_status(void)
 {
+	struct vq *q = blk->q;
+
 	vq_desc(q, 0, page, 16, VRING_DESC_F_NEXT, 1);
 	vq_desc(q, 1, page, 0, VRING_DESC_F_WRITE, 0);
 	vq_submit(q, 0);
@@ -61,21 +61,13 @@ static void no_room_for_status(struct vq *q)
 
 static void attack_shapes(void)
 {
-	static const struct {
-		const char *name;
-		void (*attack)(struct vq *q);
-	} attacks[] = {
-		{ "no-status", no_status },
-		{ "nothing", nothing },
-		{ "no-room-for-status", no_room_for_status },
+	static const struct attack attacks[] = {
+		{ "no-status", no_status, BREAKS },
+		{ "nothing", nothing, BREAKS },
+		{ "no-room-for-status", no_room_for_status, BREAKS },
 	};
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(attacks); i++) {
-		if (!attack_begin(blk, attacks[i].name, 0))
-			continue;
-		attacks[i].attack(blk->q);
-		attack_end(blk, attacks[i].name, BREAKS);
-	}
+	attack_all(blk, attacks, ARRAY_SIZE(attacks), 0);
 }
 
 /* As much as there is memory, into which the disk's end comes first. */

@@ -25,51 +25,45 @@ static bool start_empty(uint64_t features, uint16_t size)
 	return true;
 }
 
-static void put(struct vq *q, const volatile void *addr, uint32_t len, uint16_t flags)
-{
-	vq_desc(q, 0, addr, len, flags, 0);
-	vq_submit(q, 0);
-}
-
 /* ---- shapes ---- */
 
 static void no_header(void)
 {
-	put(&n->tx[0], page, NET_HDR - 1, 0);
+	vq_post(&n->tx[0], page, NET_HDR - 1, 0);
 }
 
 static void writable_frame(void)
 {
-	put(&n->tx[0], page, 100, VRING_DESC_F_WRITE);
+	vq_post(&n->tx[0], page, 100, VRING_DESC_F_WRITE);
 }
 
 static void short_buffer(void)
 {
 	start_empty(MERGE, 8);
-	put(&n->rx[0], page, NET_HDR - 1, VRING_DESC_F_WRITE);
+	vq_post(&n->rx[0], page, NET_HDR - 1, VRING_DESC_F_WRITE);
 }
 
 static void readable_buffer(void)
 {
 	start_empty(MERGE, 8);
-	put(&n->rx[0], page, 2048, 0);
+	vq_post(&n->rx[0], page, 2048, 0);
 }
 
 static void buffer_past_ram(void)
 {
 	start_empty(MERGE, 8);
-	put(&n->rx[0], (void *)(uintptr_t)(low_ram_end() - 8), 2048, VRING_DESC_F_WRITE);
+	vq_post(&n->rx[0], (void *)(uintptr_t)(low_ram_end() - 8), 2048, VRING_DESC_F_WRITE);
 }
 
 static void buffer_loops(void)
 {
 	start_empty(MERGE, 8);
-	put(&n->rx[0], page, 64, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT);
+	vq_post(&n->rx[0], page, 64, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT);
 }
 
 static void no_answer(void)
 {
-	put(&n->control, page, 3, 0);
+	vq_post(&n->control, page, 3, 0);
 }
 
 static void no_room_for_an_answer(void)
@@ -86,27 +80,19 @@ static void bad_control_head(void)
 
 static void attack_shapes(void)
 {
-	static const struct {
-		const char *name;
-		void (*attack)(void);
-	} attacks[] = {
-		{ "no-header", no_header },
-		{ "writable-frame", writable_frame },
-		{ "short-buffer", short_buffer },
-		{ "readable-buffer", readable_buffer },
-		{ "buffer-past-ram", buffer_past_ram },
-		{ "buffer-loops", buffer_loops },
-		{ "no-answer", no_answer },
-		{ "no-room-for-an-answer", no_room_for_an_answer },
-		{ "bad-control-head", bad_control_head },
+	static const struct attack attacks[] = {
+		{ "no-header", no_header, BREAKS },
+		{ "writable-frame", writable_frame, BREAKS },
+		{ "short-buffer", short_buffer, BREAKS },
+		{ "readable-buffer", readable_buffer, BREAKS },
+		{ "buffer-past-ram", buffer_past_ram, BREAKS },
+		{ "buffer-loops", buffer_loops, BREAKS },
+		{ "no-answer", no_answer, BREAKS },
+		{ "no-room-for-an-answer", no_room_for_an_answer, BREAKS },
+		{ "bad-control-head", bad_control_head, BREAKS },
 	};
 
-	for (unsigned int i = 0; i < ARRAY_SIZE(attacks); i++) {
-		if (!attack_begin(card, attacks[i].name, CTRL))
-			continue;
-		attacks[i].attack();
-		attack_end(card, attacks[i].name, BREAKS);
-	}
+	attack_all(card, attacks, ARRAY_SIZE(attacks), CTRL);
 }
 
 /* Headers that say anything but the truth: dropped, and the queue goes on. */

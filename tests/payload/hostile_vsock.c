@@ -28,16 +28,14 @@ static void no_header(void)
 
 static void writable_packet(void)
 {
-	vq_desc(&v->q[VSOCK_TX], 0, v->tx, 64, VRING_DESC_F_WRITE, 0);
-	vq_submit(&v->q[VSOCK_TX], 0);
+	vq_post(&v->q[VSOCK_TX], v->tx, 64, VRING_DESC_F_WRITE);
 }
 
 /* Something is to be said, and there is not even room for a header. */
 static void short_receive_buffer(void)
 {
 	vsock_start(v, 0);
-	vq_desc(&v->q[VSOCK_RX], 0, v->rx, 10, VRING_DESC_F_WRITE, 0);
-	vq_submit(&v->q[VSOCK_RX], 0);
+	vq_post(&v->q[VSOCK_RX], v->rx, 10, VRING_DESC_F_WRITE);
 	vsock_header(v, VIRTIO_VSOCK_OP_RW, 1, 0);
 	vsock_post(v, sizeof(*v->tx));
 }
@@ -45,8 +43,7 @@ static void short_receive_buffer(void)
 static void readable_receive_buffer(void)
 {
 	vsock_start(v, 0);
-	vq_desc(&v->q[VSOCK_RX], 0, v->rx, 4096, 0, 0);
-	vq_submit(&v->q[VSOCK_RX], 0);
+	vq_post(&v->q[VSOCK_RX], v->rx, 4096, 0);
 	vsock_header(v, VIRTIO_VSOCK_OP_RW, 1, 0);
 	vsock_post(v, sizeof(*v->tx));
 }
@@ -54,8 +51,7 @@ static void readable_receive_buffer(void)
 static void receive_buffer_past_ram(void)
 {
 	vsock_start(v, 0);
-	vq_desc(&v->q[VSOCK_RX], 0, (void *)(uintptr_t)low_ram_end(), 4096, VRING_DESC_F_WRITE, 0);
-	vq_submit(&v->q[VSOCK_RX], 0);
+	vq_post(&v->q[VSOCK_RX], (void *)(uintptr_t)low_ram_end(), 4096, VRING_DESC_F_WRITE);
 	vsock_header(v, VIRTIO_VSOCK_OP_RW, 1, 0);
 	vsock_post(v, sizeof(*v->tx));
 }
@@ -302,11 +298,7 @@ static void descriptor_changes(void)
 	ap_do(NOTHING);
 }
 
-static const struct {
-	const char *name;
-	void (*attack)(void);
-	enum outcome outcome;
-} attacks[] = {
+static const struct attack attacks[] = {
 	{ "short-header", short_header, BREAKS },
 	{ "no-header", no_header, BREAKS },
 	{ "writable-packet", writable_packet, BREAKS },
@@ -330,10 +322,5 @@ void payload_main(void)
 	if (!targets_init())
 		return;
 	ap_start(ap_main);
-	for (unsigned int i = 0; i < ARRAY_SIZE(attacks); i++) {
-		if (!attack_begin(vsock, attacks[i].name, 0))
-			continue;
-		attacks[i].attack();
-		attack_end(vsock, attacks[i].name, attacks[i].outcome);
-	}
+	attack_all(vsock, attacks, ARRAY_SIZE(attacks), 0);
 }

@@ -16,8 +16,7 @@ static bool start(uint64_t features)
 /* Ask for @len bytes at @buf; returns how many came, or -1. */
 static int64_t get(void *buf, uint32_t len)
 {
-	vq_desc(&q, 0, buf, len, VRING_DESC_F_WRITE, 0);
-	vq_submit(&q, 0);
+	vq_post(&q, buf, len, VRING_DESC_F_WRITE);
 	if (!vq_wait(&q, 1))
 		return -1;
 	struct vring_used_elem e = vq_take(&q);
@@ -113,8 +112,7 @@ static void check_nothing_to_write(void)
 
 	memset(secret, 0x77, sizeof(secret));
 	expect_eq("rng.empty", (uint64_t)get(secret, 0), 0);
-	vq_desc(&q, 0, secret, sizeof(secret), 0, 0);
-	vq_submit(&q, 0);
+	vq_post(&q, secret, sizeof(secret), 0);
 	if (!vq_wait(&q, 1)) {
 		fail("rng.unwritable", "no answer");
 		return;

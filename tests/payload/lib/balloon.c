@@ -24,8 +24,7 @@ static bool answered(struct vq *q)
 
 bool balloon_name(struct balloon *b, unsigned int queue, const uint32_t *pfns, uint32_t n)
 {
-	vq_desc(&b->q[queue], 0, pfns, n * (uint32_t)sizeof(pfns[0]), 0, 0);
-	vq_submit(&b->q[queue], 0);
+	vq_post(&b->q[queue], pfns, n * (uint32_t)sizeof(pfns[0]), 0);
 	return answered(&b->q[queue]);
 }
 
@@ -33,7 +32,6 @@ bool balloon_report(struct balloon *b, void *range, uint32_t len)
 {
 	struct vq *q = &b->q[BALLOON_REPORTING];
 
-	vq_desc(q, 0, range, len, VRING_DESC_F_WRITE, 0);
-	vq_submit(q, 0);
+	vq_post(q, range, len, VRING_DESC_F_WRITE);
 	return answered(q);
 }

@@ -48,8 +48,7 @@ static bool start_rng(uint64_t features)
 
 static bool works_rng(void)
 {
-	vq_desc(&rng_q, 0, entropy, ENTROPY, VRING_DESC_F_WRITE, 0);
-	vq_submit(&rng_q, 0);
+	vq_post(&rng_q, entropy, ENTROPY, VRING_DESC_F_WRITE);
 	return vq_wait(&rng_q, 1) && vq_take(&rng_q).len == ENTROPY;
 }
 
@@ -173,4 +172,14 @@ static const char *judge(struct target *t, enum outcome outcome)
 void attack_end(struct target *t, const char *name, enum outcome outcome)
 {
 	verdict(t, name, judge(t, outcome));
+}
+
+void attack_all(struct target *t, const struct attack *attacks, unsigned int n, uint64_t features)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		if (!attack_begin(t, attacks[i].name, features))
+			continue;
+		attacks[i].run();
+		attack_end(t, attacks[i].name, attacks[i].outcome);
+	}
 }

@@ -44,3 +44,12 @@ bool attack_begin(struct target *t, const char *name, uint64_t features);
 
 /* Judge the attack, and print the line for it: "TARGET.NAME". */
 void attack_end(struct target *t, const char *name, enum outcome outcome);
+
+struct attack {
+	const char *name;
+	void (*run)(void);
+	enum outcome outcome;
+};
+
+/* All @n of @attacks on @t, each with @features. */
+void attack_all(struct target *t, const struct attack *attacks, unsigned int n, uint64_t features);

@@ -138,6 +138,12 @@ void vq_submit(struct vq *q, uint16_t head)
 	vq_kick(q);
 }
 
+void vq_post(struct vq *q, const volatile void *addr, uint32_t len, uint16_t flags)
+{
+	vq_desc(q, 0, addr, len, flags, 0);
+	vq_submit(q, 0);
+}
+
 bool vq_wait(const struct vq *q, uint16_t n)
 {
 	for (unsigned int i = 0; i < patience; i++) {

@@ -86,6 +86,9 @@ void vq_kick(const struct vq *q);
 /* All three. */
 void vq_submit(struct vq *q, uint16_t head);
 
+/* Submit a chain of one descriptor, the first. */
+void vq_post(struct vq *q, const volatile void *addr, uint32_t len, uint16_t flags);
+
 /* Wait until @n more chains were used. Returns whether that happened. */
 bool vq_wait(const struct vq *q, uint16_t n);
 

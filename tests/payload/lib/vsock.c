@@ -43,8 +43,7 @@ void vsock_header(struct vsock *v, uint16_t op, uint32_t conn, uint32_t len)
 
 void vsock_post(struct vsock *v, uint32_t bytes)
 {
-	vq_desc(&v->q[VSOCK_TX], 0, v->tx, bytes, 0, 0);
-	vq_submit(&v->q[VSOCK_TX], 0);
+	vq_post(&v->q[VSOCK_TX], v->tx, bytes, 0);
 }
 
 bool vsock_send_raw(struct vsock *v, uint32_t bytes)
