@@ -180,11 +180,6 @@ static void write_config(struct input *in)
 	guest_require(before.target_bytes == after.target_bytes);
 }
 
-static void device_reset(void)
-{
-	guest_device_reset(w.dev);
-}
-
 static void run_step(struct input *in)
 {
 	switch ((enum step)(input_u8(in) % STEP_COUNT)) {
@@ -216,7 +211,7 @@ static void run_step(struct input *in)
 		write_config(in);
 		break;
 	case STEP_RESET:
-		device_reset();
+		guest_device_reset(w.dev);
 		device_start(input_u8(in));
 		break;
 	default:
@@ -239,7 +234,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		run_step(&in);
 	guest_clock_turn(&w.clock, 2);
 	check();
-	device_reset();
+	guest_device_reset(w.dev);
 	/* It works as if nothing had been. */
 	device_start(0);
 	guest_queue_add(&w.gq[REPORTING], &seg, 1);
@@ -249,6 +244,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.named[0] = true;
 	check();
 	guest_require(!page_at(0)[0]);
-	device_reset();
+	guest_device_reset(w.dev);
 	return 0;
 }

@@ -8,6 +8,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void check_limits(const struct limits *limits)
+{
+	if (!bucket_spec_ok(&limits->ops) || !bucket_spec_ok(&limits->bytes))
+		abort();
+}
+
 static void check_net_promises(const struct boot_config *cfg)
 {
 	bool forwards = false;
@@ -24,6 +30,8 @@ static void check_net_promises(const struct boot_config *cfg)
 			abort();
 		if (net->queues > CONFIG_PAIRS_MAX || net->mtu > CONFIG_MTU_MAX || net->mac[0] & 1)
 			abort();
+		check_limits(&net->rx_limits);
+		check_limits(&net->tx_limits);
 		forwards |= net->mode != NET_TAP;
 	}
 	if (cfg->npublish && !forwards)
@@ -54,6 +62,7 @@ static void check_promises(const struct boot_config *cfg)
 			abort();
 		if (strlen(disk->serial) > CONFIG_SERIAL_MAX || (disk->root && i != 0))
 			abort();
+		check_limits(&disk->limits);
 		roots += disk->root;
 	}
 	check_net_promises(cfg);
