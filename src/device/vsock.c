@@ -10,7 +10,8 @@
  * chains, as many as there are and never more bytes than the guest has credit for.
  *
  * Nothing that is to be said to the guest is ever queued without bound. What concerns a connection
- * is state of its slot, from which vsock_put() makes a packet when there is a chain to put it in:
+ * is state of its slot, from which vsock_put() makes a packet when there is a chain to put it in
+ * (bytes are packets at once where they are received straight into chains, by vsock_receive()):
  * any number of reasons to say the same thing are said once. Only refusals have no slot; they wait
  * in a short ring, and while that is full no transmit chain is taken (5.10.6.1 lets the device do
  * that: a driver has to go on giving receive buffers).

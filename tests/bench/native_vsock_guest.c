@@ -8,24 +8,17 @@
  * What Linux copies from and to its processes is copied here, too. This guest polls the used rings
  * and leaves the interrupts that it asks for, as Linux asks for them, alone.
  */
-#include <linux/virtio_vsock.h>
-
+#include "../payload/lib/vsock.h"
 #include "native_guest.h"
 
-#define HOST       2
-#define GUEST      3
-#define GUEST_PORT 1024
 #define QUEUE_SIZE 128
-#define RX_BYTES   4096u
 #define TX_BYTES   65536u
 #define TX_SLOTS   (QUEUE_SIZE / 2)
 #define BUF_ALLOC  (256u << 10)
 #define HDR        ((uint32_t)sizeof(struct virtio_vsock_hdr))
 
-enum { RX, TX, EVENT, QUEUES };
-
 static struct vdev dev;
-static struct vq queues[QUEUES];
+static struct vq queues[VSOCK_QUEUES];
 static struct virtio_vsock_hdr headers[TX_SLOTS];
 static uint8_t *payloads[TX_SLOTS], *rx_buffers;
 static uint8_t program[TX_BYTES]; /* what the guest's program has, or gets */
@@ -54,7 +47,7 @@ static void require(bool good, const char *otherwise)
 /* What the device has sent is free again. */
 static void tx_reap(void)
 {
-	struct vq *q = &queues[TX];
+	struct vq *q = &queues[VSOCK_TX];
 	uint16_t used = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 
 	while (q->used_idx != used)
@@ -64,7 +57,7 @@ static void tx_reap(void)
 
 static void send(uint16_t op, uint32_t flags, uint32_t len)
 {
-	struct vq *q = &queues[TX];
+	struct vq *q = &queues[VSOCK_TX];
 	uint16_t old = q->avail_idx;
 
 	while (!nslots)
@@ -72,9 +65,9 @@ static void send(uint16_t op, uint32_t flags, uint32_t len)
 	uint16_t i = slots[--nslots];
 
 	headers[i] = (struct virtio_vsock_hdr){
-		.src_cid = GUEST,
-		.dst_cid = HOST,
-		.src_port = GUEST_PORT + port,
+		.src_cid = VSOCK_GUEST,
+		.dst_cid = VSOCK_HOST,
+		.src_port = VSOCK_PORT + port,
 		.dst_port = port,
 		.len = len,
 		.type = VIRTIO_VSOCK_TYPE_STREAM,
@@ -95,7 +88,7 @@ static void rx_packet(const struct virtio_vsock_hdr *hdr)
 {
 	peer_buf_alloc = hdr->buf_alloc;
 	peer_fwd_cnt = hdr->fwd_cnt;
-	require(hdr->dst_port == GUEST_PORT + port, "a packet of another connection");
+	require(hdr->dst_port == VSOCK_PORT + port, "a packet of another connection");
 	switch (hdr->op) {
 	case VIRTIO_VSOCK_OP_RESPONSE:
 		answered = true;
@@ -115,13 +108,13 @@ static void rx_packet(const struct virtio_vsock_hdr *hdr)
 
 static void rx_take(void)
 {
-	struct vq *q = &queues[RX];
+	struct vq *q = &queues[VSOCK_RX];
 	uint16_t used = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
 
 	for (; q->used_idx != used; rx_taken++) {
 		uint16_t i = (uint16_t)vq_take(q).id;
 
-		rx_packet((const void *)(rx_buffers + i * RX_BYTES));
+		rx_packet((const void *)(rx_buffers + i * VSOCK_RX_BYTES));
 		vq_put(q, i);
 	}
 	*vq_used_event(q) = q->used_idx;
@@ -201,16 +194,17 @@ void payload_main(void)
 {
 	bool good = vdev_find(&dev, VIRTIO_ID_VSOCK, 0) && vdev_begin(&dev, F_EVENT_IDX);
 
-	for (uint16_t i = 0; good && i < QUEUES; i++)
+	for (uint16_t i = 0; good && i < VSOCK_QUEUES; i++)
 		good = vq_init(&queues[i], &dev, i, QUEUE_SIZE);
 	require(good, "no vsock");
 	vdev_go(&dev);
-	rx_buffers = alloc(QUEUE_SIZE * RX_BYTES, RX_BYTES);
+	rx_buffers = alloc(QUEUE_SIZE * VSOCK_RX_BYTES, VSOCK_RX_BYTES);
 	for (uint16_t i = 0; i < QUEUE_SIZE; i++) {
-		vq_desc(&queues[RX], i, rx_buffers + i * RX_BYTES, RX_BYTES, VRING_DESC_F_WRITE, 0);
-		vq_put(&queues[RX], i);
+		vq_desc(&queues[VSOCK_RX], i, rx_buffers + i * VSOCK_RX_BYTES, VSOCK_RX_BYTES,
+			VRING_DESC_F_WRITE, 0);
+		vq_put(&queues[VSOCK_RX], i);
 	}
-	publish(&queues[RX], 0);
+	publish(&queues[VSOCK_RX], 0);
 	if (cmdline_has("idle"))
 		idle();
 	for (; nslots < TX_SLOTS; nslots++) {
