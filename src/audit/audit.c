@@ -150,7 +150,7 @@ int audit_read(const struct audit_host *host, const struct audit_target *target,
 	}
 	audit_read_memory(host, report, target->monitor);
 	audit_find_disks(host, report, target->config);
-	audit_read_firewall(host, report);
+	audit_read_firewall(host, report, target->nets);
 	audit_read_kernel(host, report);
 	audit_judge(report);
 	return report->no_memory ? error_set(err, ENOMEM, "out of memory") : 0;

@@ -163,6 +163,7 @@ struct audit_tap {
 	bool known;       /* the firewall's rules were read */
 	char tables[160]; /* that are about it: "inet kvmbox0, bridge filter" */
 	unsigned int rules, drops;
+	bool edge; /* nothing comes in by it but what a chain right behind it lets through */
 };
 
 struct audit_setting {
@@ -228,7 +229,8 @@ struct audit_target {
 	const char *name;
 	pid_t supervisor, monitor;
 	struct json_object
-		*config; /* as in state.json: the disks that were asked for; may be NULL */
+		*config;          /* as in state.json: the disks that were asked for; may be NULL */
+	struct json_object *nets; /* likewise: the tables that its taps have */
 };
 
 /*

@@ -286,10 +286,10 @@ static void check_write_exec(struct audit_report *report, const char *rule)
 static void check_firewall(struct audit_report *report, const char *rule)
 {
 	for (size_t i = 0; i < report->ntaps; i++)
-		if (report->taps[i].known && !report->taps[i].drops)
+		if (report->taps[i].known && !report->taps[i].edge)
 			weak(report, rule,
-			     "no rule of the firewall drops anything of the tap %s: the guest "
-			     "can send under any address, and to other guests",
+			     "no chain of the firewall drops by its policy what comes out of the "
+			     "tap %s: the guest can send under any address, and to other guests",
 			     report->taps[i].name);
 }
 

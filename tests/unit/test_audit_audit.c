@@ -28,7 +28,7 @@
 static char root[] = "/tmp/kvmbox-test-XXXXXX";
 static struct audit_host host;
 static struct audit_report report;
-static struct json_object *config;
+static struct json_object *config, *nets;
 static uint64_t cookie;
 static int cookie_error;
 static const char *ruleset;
@@ -326,7 +326,24 @@ static const char guarded[] =
 	" \"op\": \"!=\", \"left\": { \"meta\": { \"key\": \"iifname\" } },"
 	" \"right\": \"kvmbox0\" } }, { \"accept\": null } ] } },"
 	" { \"rule\": { \"family\": \"inet\", \"table\": \"kvmbox0\", \"expr\":"
-	" [ { \"drop\": null } ] } } ] }";
+	" [ { \"drop\": null } ] } },"
+	" { \"table\": { \"family\": \"netdev\", \"name\": \"kvmbox0\", \"handle\": 2 } },"
+	" { \"chain\": { \"family\": \"netdev\", \"table\": \"kvmbox0\", \"name\": \"from_guest\","
+	" \"dev\": \"kvmbox0\", \"type\": \"filter\", \"hook\": \"ingress\", \"prio\": 0,"
+	" \"policy\": \"drop\" } } ] }";
+
+/* A table with a chain of the family netdev that has these properties. */
+#define CHAINS(properties)                                                                        \
+	"{ \"nftables\": [ { \"table\": { \"family\": \"netdev\", \"name\": \"x\" } },"           \
+	" { \"chain\": { \"family\": \"netdev\", \"table\": \"x\", \"name\": \"in\", " properties \
+	" } } ] }"
+#define RULE_THAT_DROPS                                                   \
+	"{ \"rule\": { \"family\": \"inet\", \"table\": \"x\", \"expr\":" \
+	" [ { \"drop\": null } ] } }"
+#define RULE_ABOUT_THE_TAP                                                   \
+	"{ \"rule\": { \"family\": \"inet\", \"table\": \"x\", \"expr\":"    \
+	" [ { \"match\": { \"op\": \"==\", \"left\": { \"meta\": { \"key\":" \
+	" \"iifname\" } }, \"right\": \"kvmbox0\" } }, { \"accept\": null } ] } }"
 
 static void setup(void)
 {
@@ -361,6 +378,7 @@ static void teardown(void)
 {
 	audit_free(&report);
 	json_object_put(config);
+	json_object_put(nets);
 	close(host.root);
 	nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -371,7 +389,13 @@ TestSuite(audit, .init = setup, .fini = teardown);
 
 static int audit(struct error *err)
 {
-	struct audit_target target = { "web", SUPERVISOR, MONITOR, config };
+	struct audit_target target = {
+		.name = "web",
+		.supervisor = SUPERVISOR,
+		.monitor = MONITOR,
+		.config = config,
+		.nets = nets,
+	};
 
 	audit_free(&report);
 	return audit_read(&host, &target, &report, err);
@@ -424,9 +448,9 @@ Test(audit, well_jailed)
 	cr_expect(report.disks[0].open && report.disks[0].direct && !report.disks[0].writes);
 	cr_expect(report.disks[2].open && report.disks[2].writes);
 	cr_expect_eq(report.ntaps, 1);
-	cr_expect_str_eq(report.taps[0].tables, "inet kvmbox0");
+	cr_expect_str_eq(report.taps[0].tables, "inet kvmbox0, netdev kvmbox0");
 	cr_expect_eq(report.taps[0].rules, 2);
-	cr_expect_eq(report.taps[0].drops, 1);
+	cr_expect_eq(report.taps[0].drops, 2);
 }
 
 /* ---- threads ---- */
@@ -707,15 +731,39 @@ Test(audit, cgroup_below_the_mount)
 
 Test(audit, firewall)
 {
-	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"inet\", \"name\": \"x\" } },"
-		  " { \"rule\": { \"family\": \"inet\", \"table\": \"x\", \"expr\":"
-		  " [ { \"drop\": null } ] } } ] }";
+	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"inet\", \"name\": \"x\" } "
+		  "}," RULE_THAT_DROPS " ] }";
 	expect_one("firewall", "of the tap kvmbox0");
 	cr_expect_eq(report.taps[0].rules, 0);
 
-	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"netdev\", \"name\": \"x\" } },"
-		  " { \"chain\": { \"family\": \"netdev\", \"table\": \"x\", \"name\": \"in\","
-		  " \"dev\": \"kvmbox0\", \"policy\": \"drop\" } } ] }";
+	/* A table that is about the tap, and drops something else, is no guard. */
+	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"inet\", \"name\": \"x\" } "
+		  "}," RULE_ABOUT_THE_TAP ", " RULE_THAT_DROPS " ] }";
+	expect_one("firewall", "of the tap kvmbox0");
+	cr_expect_eq(report.taps[0].rules, 2);
+	cr_expect_eq(report.taps[0].drops, 1);
+
+	/* Nor is a chain that lets through what it does not know, that is another card's, or that
+	 * is on the way to the guest. */
+	ruleset = CHAINS("\"dev\": \"kvmbox0\", \"hook\": \"ingress\", \"policy\": \"accept\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	ruleset = CHAINS("\"dev\": \"kvmbox1\", \"hook\": \"ingress\", \"policy\": \"drop\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	ruleset = CHAINS("\"dev\": \"kvmbox0\", \"hook\": \"egress\", \"policy\": \"drop\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	ruleset = CHAINS("\"dev\": [ \"a\", \"kvmbox0\" ], \"hook\": \"ingress\","
+			 " \"policy\": \"drop\"");
+	expect_none();
+
+	ruleset = CHAINS("\"dev\": \"kvmbox0\", \"hook\": \"ingress\", \"policy\": \"drop\"");
+	expect_none();
+	cr_expect_str_eq(report.taps[0].tables, "netdev x");
+
+	/* An nft that does not say the device, and the VM's own table for the tap, or another. */
+	ruleset = CHAINS("\"hook\": \"ingress\", \"policy\": \"drop\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	nets = json_tokener_parse("[ {}, { \"interface\": \"other\", \"table\": \"y\" },"
+				  " { \"interface\": \"kvmbox0\", \"table\": \"x\" } ]");
 	expect_none();
 	cr_expect_str_eq(report.taps[0].tables, "netdev x");
 
@@ -781,7 +829,7 @@ Test(audit, gone)
 	struct error err;
 
 	cr_assert_eq(rename(root, root), 0);
-	struct audit_target target = { "web", SUPERVISOR, 999, NULL };
+	struct audit_target target = { .name = "web", .supervisor = SUPERVISOR, .monitor = 999 };
 
 	cr_expect_eq(audit_read(&host, &target, &report, &err), -ESRCH);
 	cr_expect(strstr(err.text, "cannot read the monitor of the VM \"web\""), "%s", err.text);
