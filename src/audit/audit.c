@@ -149,7 +149,7 @@ int audit_read(const struct audit_host *host, const struct audit_target *target,
 		audit_read_descriptors(host, report, &report->processes[i]);
 	}
 	audit_read_memory(host, report, target->monitor);
-	audit_find_disks(host, report, target->config);
+	audit_find_disks(host, report, target->config, target->directory);
 	audit_read_firewall(host, report, target->nets);
 	audit_read_kernel(host, report);
 	audit_judge(report);

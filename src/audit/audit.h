@@ -230,6 +230,7 @@ struct audit_target {
 	pid_t supervisor, monitor;
 	struct json_object
 		*config;          /* as in state.json: the disks that were asked for; may be NULL */
+	const char *directory;    /* likewise: which relative paths in it begin at; may be NULL */
 	struct json_object *nets; /* likewise: the tables that its taps have */
 };
 

@@ -210,29 +210,35 @@ static bool same_file(const struct audit_fd *a, const struct audit_fd *b)
 	return a->known && b->known && a->dev == b->dev && a->ino == b->ino;
 }
 
-/* What the VM was given as @path, seen from where its supervisor is. */
-static void find_asked(const struct audit_host *host, const struct audit_report *report,
-		       const char *path, struct audit_fd *asked)
+/* The file at @path, as a descriptor of it would be shown. */
+static void find_asked(const struct audit_host *host, const char *path, struct audit_fd *asked)
 {
-	struct files_path full =
-		path[0] == '/' ? files_path("%s", path + strspn(path, "/"))
-			       : files_path("proc/%d/cwd/%s", report->processes[1].pid, path);
 	struct stat st;
 
-	if (fstatat(host->root, full.text, &st, 0) == 0)
+	if (fstatat(host->root, path + strspn(path, "/"), &st, 0) == 0)
 		identify(asked, &st);
 	text_keep(asked->target, sizeof(asked->target), path, strlen(path));
 }
 
+/* The whole of @path, which begins at @directory if it is relative; "": not known. */
+static struct files_path whole_path(const char *directory, const char *path)
+{
+	if (path[0] == '/')
+		return files_path("%s", path);
+	if (!directory)
+		return files_path("%s", "");
+	return files_path("%s/%s", strcmp(directory, "/") ? directory : "", path);
+}
+
 /* A root that is no image has been packed into one, which is nobody's disk. */
-static void find_disk(const struct audit_host *host, struct audit_report *report, const char *path,
-		      bool read_only, bool if_open)
+static void find_disk(const struct audit_host *host, struct audit_report *report,
+		      const char *directory, const char *path, bool read_only, bool if_open)
 {
 	struct audit_disk disk = { .read_only = read_only };
 	struct audit_fd asked = { 0 };
 
-	find_asked(host, report, path, &asked);
-	memcpy(disk.path, asked.target, sizeof(disk.path));
+	find_asked(host, whole_path(directory, path).text, &asked);
+	text_keep(disk.path, sizeof(disk.path), path, strlen(path));
 	for (size_t i = 0; i < report->processes[0].nfds; i++) {
 		struct audit_fd *fd = &report->processes[0].fds[i];
 
@@ -258,7 +264,7 @@ static void find_disk(const struct audit_host *host, struct audit_report *report
 }
 
 void audit_find_disks(const struct audit_host *host, struct audit_report *report,
-		      struct json_object *config)
+		      struct json_object *config, const char *directory)
 {
 	struct json_object *drives = NULL, *value;
 
@@ -266,7 +272,7 @@ void audit_find_disks(const struct audit_host *host, struct audit_report *report
 		return;
 	if (json_object_object_get_ex(config, "rootfs", &value) &&
 	    json_object_is_type(value, json_type_string))
-		find_disk(host, report, json_object_get_string(value), false, true);
+		find_disk(host, report, directory, json_object_get_string(value), false, true);
 	if (!json_object_object_get_ex(config, "drives", &drives) ||
 	    !json_object_is_type(drives, json_type_array))
 		return;
@@ -281,6 +287,6 @@ void audit_find_disks(const struct audit_host *host, struct audit_report *report
 		bool read_only = json_object_object_get_ex(drive, "is_read_only", &value) &&
 				 json_object_get_boolean(value);
 
-		find_disk(host, report, path, read_only, false);
+		find_disk(host, report, directory, path, read_only, false);
 	}
 }

@@ -86,7 +86,7 @@ def check(report, disk, root):
     expect('guest memory', report['memory']['guest_bytes'], 96 << 20)
     expect('memory in core dumps', report['memory']['in_core_dumps_bytes'], 0)
     expect('disks', [(d['path'], d['read_only_asked'], d['open'], d['writable']) for d in report['disks']],
-           [(disk, True, True, False)])
+           [(disk, True, True, False), ('other', False, True, True)])
     with open('/proc/sys/kernel/osrelease', encoding='utf-8') as f:
         expect('kernel', report['host']['kernel'], f.read().strip())
     for name, text in report['host']['vulnerabilities'].items():
@@ -150,15 +150,19 @@ def set_up_network():
 
 def run(kvmbox, guest, own, root):
     disk = os.path.join(own, 'disk')
-    with open(disk, 'wb') as f:
-        f.truncate(1 << 20)
+    for path in (disk, os.path.join(own, 'other')):
+        with open(path, 'wb') as f:
+            f.truncate(1 << 20)
     os.environ['KVMBOX_STATE'] = os.path.join(own, 'state')
     child = subprocess.Popen([kvmbox, 'boot', '--name', 'audited', '--kernel', guest, '--append', 'halt', '--cpus', '2',
-                              '--mem', '96M', '--disk', disk + ',ro',
+                              '--mem', '96M', '--disk', disk + ',ro', '--disk', 'other',
                               *(['--net', 'nat', '--net', 'tap=tap0'] if root else []), '--', 'true'],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                             cwd=own)
     try:
         await_vm(kvmbox, child)
+        with open(os.path.join(own, 'state/audited/state.json'), encoding='utf-8') as f:
+            expect('directory in state.json', json.load(f)['directory'], os.path.realpath(own))
         done = audit(kvmbox, '--json', 'audited')
         report = json.loads(done.stdout)
         check(report, disk, root)

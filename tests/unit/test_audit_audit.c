@@ -31,7 +31,7 @@ static struct audit_report report;
 static struct json_object *config, *nets;
 static uint64_t cookie;
 static int cookie_error;
-static const char *ruleset;
+static const char *ruleset, *directory;
 
 /* ---- the tree ---- */
 
@@ -269,7 +269,7 @@ static void put_descriptors(void)
 	put("images/cwd.img", "x");
 	put("run/lock", "");
 	make_dir("images");
-	link_to("proc/100/cwd", "../../images");
+	link_to("proc/100/cwd", "../.."); /* as of one in the background */
 	put_fd(0, "/dev/null-not-there", O_RDWR, "");
 	put_fd(3, "anon_inode:kvm-vm", O_RDWR, "");
 	put_fd(4, "anon_inode:[io_uring]", O_RDWR, "");
@@ -359,6 +359,7 @@ static void setup(void)
 	cookie = 0xabcdef;
 	cookie_error = 0;
 	ruleset = guarded;
+	directory = "/images";
 	host = (struct audit_host){
 		.root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.core_cookie = fake_cookie,
@@ -394,6 +395,7 @@ static int audit(struct error *err)
 		.supervisor = SUPERVISOR,
 		.monitor = MONITOR,
 		.config = config,
+		.directory = directory,
 		.nets = nets,
 	};
 
@@ -626,6 +628,21 @@ Test(audit, read_only_disk)
 {
 	put_file(12, "images/ro.img", O_RDWR, "");
 	expect_one("read-only-disk", "/images/ro.img was asked for read-only");
+}
+
+/* By another way than it is at, or not known where. */
+Test(audit, relative_disk)
+{
+	directory = "/run";
+	json_object_object_add(config, "rootfs", json_object_new_string("../images/cwd.img"));
+	json_object_array_del_idx(json_object_object_get(config, "drives"), 2, 1);
+	expect_none();
+	cr_expect_eq(report.ndisks, 3);
+	cr_expect_str_eq(report.disks[0].path, "../images/cwd.img");
+	directory = "/";
+	expect_one("descriptors", "images/cwd.img");
+	directory = NULL;
+	expect_one("descriptors", "images/cwd.img");
 }
 
 /* An image as the root is a disk like any other. */
