@@ -220,6 +220,15 @@ static void find_asked(const struct audit_host *host, const char *path, struct a
 	text_keep(asked->target, sizeof(asked->target), path, strlen(path));
 }
 
+/* Whether it is shown by that name, behind which the kernel tells of a file that is gone. */
+static bool same_name(const struct audit_fd *fd, const struct audit_fd *asked)
+{
+	size_t len = strlen(asked->target);
+
+	return len && strncmp(fd->target, asked->target, len) == 0 &&
+	       (!fd->target[len] || strcmp(fd->target + len, " (deleted)") == 0);
+}
+
 /* The whole of @path, which begins at @directory if it is relative; "": not known. */
 static struct files_path whole_path(const char *directory, const char *path)
 {
@@ -243,8 +252,7 @@ static void find_disk(const struct audit_host *host, struct audit_report *report
 		struct audit_fd *fd = &report->processes[0].fds[i];
 
 		/* By its name where its file is replaced or gone. */
-		if (fd->kind != AUDIT_FD_FILE ||
-		    !(same_file(fd, &asked) || strcmp(fd->target, asked.target) == 0))
+		if (fd->kind != AUDIT_FD_FILE || !(same_file(fd, &asked) || same_name(fd, &asked)))
 			continue;
 		fd->is_disk = true;
 		disk.open = true;

@@ -645,6 +645,37 @@ Test(audit, relative_disk)
 	expect_one("descriptors", "images/cwd.img");
 }
 
+/* A path that leads nowhere any more, or to another file. */
+Test(audit, disk_that_is_gone)
+{
+	struct json_object *drive = json_object_new_object();
+	char full[512];
+
+	put("images/gone.img (deleted)", "x");
+	put_file(12, "images/gone.img (deleted)", O_RDWR, "");
+	expect_one("descriptors", "images/gone.img (deleted) (descriptor 12)");
+	full_path("images/gone.img", full);
+	json_object_object_add(drive, "path_on_host", json_object_new_string(full));
+	json_object_array_add(json_object_object_get(config, "drives"), drive);
+	expect_none();
+	cr_expect(report.disks[3].open && report.disks[3].writes);
+
+	/* A relative one by its whole path. */
+	directory = root;
+	json_object_object_add(drive, "path_on_host", json_object_new_string("images/gone.img"));
+	json_object_array_del_idx(json_object_object_get(config, "drives"), 2, 1);
+	unlink_in_tree("proc/200/fd/8");
+	expect_none();
+	cr_expect(report.disks[2].open);
+
+	put("images/gone.img", "y");
+	expect_none();
+	put_file(12, "images/gone.img", O_RDWR, "");
+	put("images/gone.img-2 (deleted)", "z");
+	put_file(13, "images/gone.img-2 (deleted)", O_RDWR, "");
+	expect_one("descriptors", "(descriptor 13)");
+}
+
 /* An image as the root is a disk like any other. */
 Test(audit, root_image)
 {
