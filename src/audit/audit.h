@@ -190,7 +190,7 @@ struct audit_finding {
 /* What is wanted for the verdict and could not be read. */
 struct audit_unread {
 	char what[64];
-	char why[128];
+	char why[256];
 };
 
 struct audit_report {
@@ -242,8 +242,9 @@ int audit_read(const struct audit_host *host, const struct audit_target *target,
 	       struct audit_report *report, struct error *err);
 void audit_free(struct audit_report *report);
 
-/* Note what could not be read. */
-void audit_note_unread(struct audit_report *report, const char *what, int errnum);
+/* Note what could not be read, and why, which is made fit for a terminal. */
+void audit_note_unread(struct audit_report *report, const char *what, const char *why);
+void audit_note_errno(struct audit_report *report, const char *what, int errnum);
 
 /*
  * Room for one more in a list of @n elements of @size bytes, zeroed. Returns NULL, with

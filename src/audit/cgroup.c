@@ -149,7 +149,7 @@ void audit_read_cgroup(const struct audit_host *host, struct audit_report *repor
 
 	if (ret) {
 		if (strcmp(p->role, "monitor") == 0)
-			audit_note_unread(report, "the cgroup of the monitor", -ret);
+			audit_note_errno(report, "the cgroup of the monitor", -ret);
 		return;
 	}
 	const char *path = files_value(text, "0::");

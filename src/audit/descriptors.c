@@ -178,8 +178,8 @@ void audit_read_descriptors(const struct audit_host *host, struct audit_report *
 
 	if (!dir) {
 		if (monitor)
-			audit_note_unread(report, "the descriptors of the monitor",
-					  fd < 0 ? -fd : ENOMEM);
+			audit_note_errno(report, "the descriptors of the monitor",
+					 fd < 0 ? -fd : ENOMEM);
 		return;
 	}
 	p->fds_known = true;

@@ -190,8 +190,10 @@ void audit_read_firewall(const struct audit_host *host, struct audit_report *rep
 	    json_object_is_type(list, json_type_array)) {
 		for (size_t i = 0; i < report->ntaps; i++)
 			read_tap(list, &report->taps[i], own_table(nets, report->taps[i].name));
+	} else if (ret) {
+		audit_note_unread(report, "the firewall's rules", err.text);
 	} else {
-		audit_note_unread(report, "the firewall's rules", ret ? -ret : EPROTO);
+		audit_note_errno(report, "the firewall's rules", EPROTO);
 	}
 	json_object_put(ruleset);
 }

@@ -43,7 +43,7 @@ static void read_vulnerabilities(const struct audit_host *host, struct audit_rep
 	char line[192];
 
 	if (!dir) {
-		audit_note_unread(report, "the processor's weaknesses", fd < 0 ? -fd : ENOMEM);
+		audit_note_errno(report, "the processor's weaknesses", fd < 0 ? -fd : ENOMEM);
 		return;
 	}
 	while ((e = readdir(dir)))

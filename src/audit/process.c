@@ -34,7 +34,7 @@ static void note(struct audit_report *report, const struct audit_process *p, con
 
 	snprintf(text, sizeof(text), "%s of the monitor", what);
 	if (is_monitor(p))
-		audit_note_unread(report, text, errnum);
+		audit_note_errno(report, text, errnum);
 }
 
 /* What is gone reads as either. */
@@ -575,7 +575,7 @@ void audit_read_memory(const struct audit_host *host, struct audit_report *repor
 	char *at = text, *line;
 
 	if (ret) {
-		audit_note_unread(report, "the memory mappings of the monitor", -ret);
+		audit_note_errno(report, "the memory mappings of the monitor", -ret);
 		return;
 	}
 	m->known = true;
@@ -593,6 +593,5 @@ void audit_read_memory(const struct audit_host *host, struct audit_report *repor
 			now.locked_kib = (uint64_t)files_number(line, "Locked:", 10, 0);
 	}
 	if (!m->mappings)
-		audit_note_unread(report, "the guest's memory among the monitor's mappings",
-				  ENOENT);
+		audit_note_errno(report, "the guest's memory among the monitor's mappings", ENOENT);
 }

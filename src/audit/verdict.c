@@ -372,7 +372,7 @@ static void check_core_scheduling(struct audit_report *report, const char *rule)
 	if (!report->host.smt)
 		return;
 	if (unread)
-		audit_note_unread(report, "core scheduling of the monitor", EPERM);
+		audit_note_errno(report, "core scheduling of the monitor", EPERM);
 	if (without)
 		weak(report, rule,
 		     "hyperthreads are on and the vCPUs have no core-scheduling cookie: another "

@@ -311,9 +311,8 @@ static int fake_cookie(pid_t tid, uint64_t *out)
 
 static int fake_firewall(char **json, struct error *err)
 {
-	(void)err;
 	if (!ruleset)
-		return -EPERM;
+		return error_set(err, EPERM, "no firewall\033 here: install it");
 	*json = strdup(ruleset);
 	return 0;
 }
@@ -820,9 +819,11 @@ Test(audit, firewall)
 	cr_expect_eq(report.nfindings, 0);
 	cr_expect_eq(report.nunread, 1);
 	cr_expect_str_eq(report.unread[0].what, "the firewall's rules");
+	cr_expect_str_eq(report.unread[0].why, "no firewall  here: install it");
 	ruleset = "no JSON";
 	look();
 	cr_expect_eq(report.nunread, 1);
+	cr_expect_str_eq(report.unread[0].why, strerror(EPROTO));
 }
 
 Test(audit, processor)
