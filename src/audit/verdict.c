@@ -101,11 +101,6 @@ static bool is_root(const struct audit_thread *t)
 	return root;
 }
 
-static bool has_groups(const struct audit_thread *t)
-{
-	return t->ngroups > 0;
-}
-
 /* The names of the monitor's threads that are @so, and how many these are. */
 static struct words threads_that(const struct audit_report *report,
 				 bool (*so)(const struct audit_thread *t))
@@ -175,13 +170,16 @@ static void check_bounding_set(struct audit_report *report, const char *rule)
 
 static void check_groups(struct audit_report *report, const char *rule)
 {
-	struct words w = threads_that(report, has_groups);
+	const struct audit_process *p = monitor(report);
+	unsigned int most = 0;
 
-	if (w.n)
+	for (size_t i = 0; i < p->nthreads; i++)
+		if (p->threads[i].role != AUDIT_THREAD_KERNEL && p->threads[i].ngroups > most)
+			most = p->threads[i].ngroups;
+	if (most)
 		weak(report, rule,
 		     "the monitor is in %u supplementary group%s: whatever these may open, it may",
-		     monitor(report)->threads[0].ngroups,
-		     monitor(report)->threads[0].ngroups == 1 ? "" : "s");
+		     most, most == 1 ? "" : "s");
 }
 
 /* ---- what the monitor sees of the host ---- */

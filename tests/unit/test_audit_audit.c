@@ -557,6 +557,25 @@ Test(audit, users)
 	expect_one("private-user", "as the user who started it (uid 60001)");
 }
 
+/* Each thread has its own. */
+Test(audit, groups)
+{
+	struct facts f = monitor_facts(201, "vcpu0");
+
+	f.groups = "27";
+	put_thread(f);
+	expect_one("groups", "in 1 supplementary group:");
+	f = monitor_facts(202, "vda-q1");
+	f.groups = "104 27 4";
+	put_thread(f);
+	expect_one("groups", "in 3 supplementary groups:");
+	f = monitor_facts(203, "iou-wrk-200");
+	f.groups = "1 2 3 4";
+	f.flags |= 0x10;
+	put_thread(f);
+	expect_one("groups", "in 3 supplementary groups:");
+}
+
 Test(audit, dumpable)
 {
 	char full[512];
