@@ -73,11 +73,10 @@ struct audit_limit {
 
 enum { AUDIT_LIMITS = 7, AUDIT_LIMIT_VALUES = 8 };
 
-/* A file of a cgroup, and where on the way up there is one that says more than "max". */
+/* A file of a cgroup, or of one on the way up that says more than "max". */
 struct audit_cgroup_value {
 	const char *name;
 	char value[160]; /* "": there is no such file */
-	bool inherited;
 };
 
 struct audit_cgroup {
@@ -155,7 +154,7 @@ struct audit_disk {
 	char path[256];
 	bool read_only; /* asked for */
 	bool open;      /* the monitor has it */
-	bool reads, writes, direct;
+	bool writes, direct;
 };
 
 struct audit_tap {

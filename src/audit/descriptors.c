@@ -2,7 +2,6 @@
 #include "audit/descriptors.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +9,9 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
-#include <unistd.h>
 
 #include "audit/files.h"
+#include "audit/process.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 
@@ -170,16 +169,12 @@ static void add_tap(struct audit_report *report, const char *name)
 void audit_read_descriptors(const struct audit_host *host, struct audit_report *report,
 			    struct audit_process *p)
 {
-	bool monitor = strcmp(p->role, "monitor") == 0;
-	int fd = files_open(host->root, files_path("proc/%d/fd", p->pid).text,
-			    O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
+	DIR *dir;
+	int ret = files_dir(host->root, files_path("proc/%d/fd", p->pid).text, &dir);
 
-	if (!dir) {
-		if (monitor)
-			audit_note_errno(report, "the descriptors of the monitor",
-					 fd < 0 ? -fd : ENOMEM);
+	if (ret) {
+		audit_note_monitor(report, p, "the descriptors", -ret);
 		return;
 	}
 	p->fds_known = true;
@@ -195,7 +190,7 @@ void audit_read_descriptors(const struct audit_host *host, struct audit_report *
 			break;
 		p->fds = grown;
 		p->fds[p->nfds - 1] = one;
-		if (monitor && one.kind == AUDIT_FD_TAP && one.detail[0])
+		if (audit_is_monitor(p) && one.kind == AUDIT_FD_TAP && one.detail[0])
 			add_tap(report, one.detail);
 	}
 	closedir(dir);
@@ -256,7 +251,6 @@ static void find_disk(const struct audit_host *host, struct audit_report *report
 			continue;
 		fd->is_disk = true;
 		disk.open = true;
-		disk.reads |= fd->reads;
 		disk.writes |= fd->writes;
 		disk.direct |= fd->direct;
 	}
