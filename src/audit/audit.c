@@ -58,7 +58,7 @@ void *audit_grow(struct audit_report *report, void *list, size_t *n, size_t size
 	return grown;
 }
 
-void audit_note_unread(struct audit_report *report, const char *what, int errnum)
+void audit_note_unread(struct audit_report *report, const char *what, const char *why)
 {
 	struct audit_unread *grown =
 		audit_grow(report, report->unread, &report->nunread, sizeof(*grown));
@@ -67,7 +67,12 @@ void audit_note_unread(struct audit_report *report, const char *what, int errnum
 		return;
 	report->unread = grown;
 	snprintf(grown[report->nunread - 1].what, sizeof(grown->what), "%s", what);
-	snprintf(grown[report->nunread - 1].why, sizeof(grown->why), "%s", strerror(errnum));
+	text_keep(grown[report->nunread - 1].why, sizeof(grown->why), why, strlen(why));
+}
+
+void audit_note_errno(struct audit_report *report, const char *what, int errnum)
+{
+	audit_note_unread(report, what, strerror(errnum));
 }
 
 void audit_free(struct audit_report *report)
@@ -149,8 +154,8 @@ int audit_read(const struct audit_host *host, const struct audit_target *target,
 		audit_read_descriptors(host, report, &report->processes[i]);
 	}
 	audit_read_memory(host, report, target->monitor);
-	audit_find_disks(host, report, target->config);
-	audit_read_firewall(host, report);
+	audit_find_disks(host, report, target->config, target->directory);
+	audit_read_firewall(host, report, target->nets);
 	audit_read_kernel(host, report);
 	audit_judge(report);
 	return report->no_memory ? error_set(err, ENOMEM, "out of memory") : 0;

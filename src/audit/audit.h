@@ -73,11 +73,10 @@ struct audit_limit {
 
 enum { AUDIT_LIMITS = 7, AUDIT_LIMIT_VALUES = 8 };
 
-/* A file of a cgroup, and where on the way up there is one that says more than "max". */
+/* A file of a cgroup, or of one on the way up that says more than "max". */
 struct audit_cgroup_value {
 	const char *name;
 	char value[160]; /* "": there is no such file */
-	bool inherited;
 };
 
 struct audit_cgroup {
@@ -155,7 +154,7 @@ struct audit_disk {
 	char path[256];
 	bool read_only; /* asked for */
 	bool open;      /* the monitor has it */
-	bool reads, writes, direct;
+	bool writes, direct;
 };
 
 struct audit_tap {
@@ -163,6 +162,7 @@ struct audit_tap {
 	bool known;       /* the firewall's rules were read */
 	char tables[160]; /* that are about it: "inet kvmbox0, bridge filter" */
 	unsigned int rules, drops;
+	bool edge; /* nothing comes in by it but what a chain right behind it lets through */
 };
 
 struct audit_setting {
@@ -189,7 +189,7 @@ struct audit_finding {
 /* What is wanted for the verdict and could not be read. */
 struct audit_unread {
 	char what[64];
-	char why[128];
+	char why[256];
 };
 
 struct audit_report {
@@ -228,7 +228,9 @@ struct audit_target {
 	const char *name;
 	pid_t supervisor, monitor;
 	struct json_object
-		*config; /* as in state.json: the disks that were asked for; may be NULL */
+		*config;          /* as in state.json: the disks that were asked for; may be NULL */
+	const char *directory;    /* likewise: which relative paths in it begin at; may be NULL */
+	struct json_object *nets; /* likewise: the tables that its taps have */
 };
 
 /*
@@ -239,8 +241,9 @@ int audit_read(const struct audit_host *host, const struct audit_target *target,
 	       struct audit_report *report, struct error *err);
 void audit_free(struct audit_report *report);
 
-/* Note what could not be read. */
-void audit_note_unread(struct audit_report *report, const char *what, int errnum);
+/* Note what could not be read, and why, which is made fit for a terminal. */
+void audit_note_unread(struct audit_report *report, const char *what, const char *why);
+void audit_note_errno(struct audit_report *report, const char *what, int errnum);
 
 /*
  * Room for one more in a list of @n elements of @size bytes, zeroed. Returns NULL, with

@@ -3,11 +3,10 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "audit/files.h"
 #include "audit/process.h"
@@ -17,8 +16,11 @@
 #define DEPTH_MAX 8
 #define TEXT_MAX  (4u << 20)
 
-/* Where the hierarchy is mounted, and what of it: *@mount and *@top. Returns 0 or -ENOENT. */
-static int find_mount(const struct audit_host *host, char *mount, char *top, size_t size)
+/*
+ * Where the hierarchy is mounted, and what of it: @mount and @top, of PATH_MAX bytes. Returns 0 or
+ * -ENOENT.
+ */
+static int find_mount(const struct audit_host *host, char *mount, char *top)
 {
 	AUTO_FREE char *text = NULL;
 	char *at, *line;
@@ -26,39 +28,28 @@ static int find_mount(const struct audit_host *host, char *mount, char *top, siz
 	if (files_read(host->root, "proc/self/mountinfo", TEXT_MAX, &text) != 0)
 		return -ENOENT;
 	for (at = text; (line = files_next_line(&at));) {
-		char *save = NULL, *root = NULL;
-		bool is_ours = strstr(line, " - cgroup2 ");
-		char *field = strtok_r(line, " ", &save);
-
-		for (int i = 1; field && i < 5; i++) {
-			if (i == 4)
-				root = field;
-			field = strtok_r(NULL, " ", &save);
-		}
-		if (!is_ours || !field || strlen(field) >= size || strlen(root) >= size)
+		if (!strstr(line, " - cgroup2 ") ||
+		    sscanf(line, "%*s %*s %*s %4095[^ ] %4095[^ ]", top, mount) != 2)
 			continue;
-		strcpy(mount, field);
-		strcpy(top, strcmp(root, "/") ? root : "");
+		if (strcmp(top, "/") == 0)
+			top[0] = '\0';
 		return 0;
 	}
 	return -ENOENT;
 }
 
 /* KVM has threads of the kernel's in the cgroup of whoever makes a VM; those are nobody else. */
-static bool is_kernels(const struct audit_host *host, long pid)
+static bool is_kernels(const struct audit_host *host, pid_t pid)
 {
 	AUTO_FREE char *stat = NULL;
 
-	return files_read(host->root, files_path("proc/%ld/stat", pid).text, 4096, &stat) == 0 &&
+	return files_read(host->root, files_path("proc/%d/stat", pid).text, 4096, &stat) == 0 &&
 	       audit_flags(stat) & AUDIT_FLAG_KERNEL;
 }
 
-static bool is_of_vm(const struct audit_host *host, const struct audit_report *report, long pid)
+static bool is_of_vm(const struct audit_host *host, const struct audit_report *report, pid_t pid)
 {
-	for (size_t i = 0; i < report->nprocesses; i++)
-		if (report->processes[i].pid == pid)
-			return true;
-	return is_kernels(host, pid);
+	return audit_is_in_report(report, pid) || is_kernels(host, pid);
 }
 
 /* Whether all processes in the group at @path, and in those below, are the VM's. */
@@ -68,23 +59,22 @@ static bool is_own(const struct audit_host *host, const struct audit_report *rep
 	AUTO_FREE char *text = NULL;
 	char *at, *line;
 	bool own = true;
+	const struct dirent *e;
+	DIR *dir;
 
 	if (!depth ||
 	    files_read(host->root, files_path("%s/cgroup.procs", path).text, TEXT_MAX, &text) != 0)
 		return false;
 	for (at = text; own && (line = files_next_line(&at));)
-		own = is_of_vm(host, report, strtol(line, NULL, 10));
+		own = is_of_vm(host, report, atoi(line));
 
-	int fd = files_open(host->root, path, O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	const struct dirent *e;
-
-	while (dir && own && (e = readdir(dir)))
+	if (files_dir(host->root, path, &dir) != 0)
+		return own;
+	while (own && (e = readdir(dir)))
 		if (e->d_type == DT_DIR && e->d_name[0] != '.')
 			own = is_own(host, report, files_path("%s/%s", path, e->d_name).text,
 				     depth - 1);
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	return own;
 }
 
@@ -102,9 +92,9 @@ static void read_value(const struct audit_host *host, const char *path,
 	text_keep(v->value, sizeof(v->value), text, len);
 }
 
-static bool says_nothing(const struct audit_cgroup_value *v)
+bool audit_is_unlimited(const char *value)
 {
-	return !v->value[0] || strncmp(v->value, "max", 3) == 0;
+	return !value[0] || strncmp(value, "max", 3) == 0;
 }
 
 /* What the groups above say, as far up as nobody else is in them. */
@@ -121,11 +111,10 @@ static void inherit(const struct audit_host *host, const struct audit_report *re
 			struct audit_cgroup_value above = g->values[i];
 
 			above.value[0] = '\0';
-			if (!says_nothing(&g->values[i]))
+			if (!audit_is_unlimited(g->values[i].value))
 				continue;
 			read_value(host, path, &above);
-			above.inherited = true;
-			if (!says_nothing(&above))
+			if (!audit_is_unlimited(above.value))
 				g->values[i] = above;
 		}
 	}
@@ -139,7 +128,7 @@ void audit_read_cgroup(const struct audit_host *host, struct audit_report *repor
 		"pids.max", "io.max",     "io.weight",  "memory.high",
 	};
 	struct audit_cgroup *g = &p->cgroup;
-	char mount[1024], top[1024];
+	char mount[PATH_MAX], top[PATH_MAX];
 	AUTO_FREE char *text = NULL;
 
 	for (size_t i = 0; i < AUDIT_LIMIT_VALUES; i++)
@@ -148,13 +137,12 @@ void audit_read_cgroup(const struct audit_host *host, struct audit_report *repor
 		files_read(host->root, files_path("proc/%d/cgroup", p->pid).text, TEXT_MAX, &text);
 
 	if (ret) {
-		if (strcmp(p->role, "monitor") == 0)
-			audit_note_unread(report, "the cgroup of the monitor", -ret);
+		audit_note_monitor(report, p, "the cgroup", -ret);
 		return;
 	}
 	const char *path = files_value(text, "0::");
 
-	if (!path || find_mount(host, mount, top, sizeof(mount)) != 0)
+	if (!path || find_mount(host, mount, top) != 0)
 		return;
 	size_t len = strcspn(path, "\n");
 

@@ -9,3 +9,6 @@
  */
 void audit_read_cgroup(const struct audit_host *host, struct audit_report *report,
 		       struct audit_process *p);
+
+/* Whether @value, of a file of a cgroup's or "", bounds nothing. */
+bool audit_is_unlimited(const char *value);

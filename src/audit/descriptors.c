@@ -2,7 +2,6 @@
 #include "audit/descriptors.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +9,9 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
-#include <unistd.h>
 
 #include "audit/files.h"
+#include "audit/process.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 
@@ -170,16 +169,12 @@ static void add_tap(struct audit_report *report, const char *name)
 void audit_read_descriptors(const struct audit_host *host, struct audit_report *report,
 			    struct audit_process *p)
 {
-	bool monitor = strcmp(p->role, "monitor") == 0;
-	int fd = files_open(host->root, files_path("proc/%d/fd", p->pid).text,
-			    O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
+	DIR *dir;
+	int ret = files_dir(host->root, files_path("proc/%d/fd", p->pid).text, &dir);
 
-	if (!dir) {
-		if (monitor)
-			audit_note_unread(report, "the descriptors of the monitor",
-					  fd < 0 ? -fd : ENOMEM);
+	if (ret) {
+		audit_note_monitor(report, p, "the descriptors", -ret);
 		return;
 	}
 	p->fds_known = true;
@@ -195,7 +190,7 @@ void audit_read_descriptors(const struct audit_host *host, struct audit_report *
 			break;
 		p->fds = grown;
 		p->fds[p->nfds - 1] = one;
-		if (monitor && one.kind == AUDIT_FD_TAP && one.detail[0])
+		if (audit_is_monitor(p) && one.kind == AUDIT_FD_TAP && one.detail[0])
 			add_tap(report, one.detail);
 	}
 	closedir(dir);
@@ -210,39 +205,52 @@ static bool same_file(const struct audit_fd *a, const struct audit_fd *b)
 	return a->known && b->known && a->dev == b->dev && a->ino == b->ino;
 }
 
-/* What the VM was given as @path, seen from where its supervisor is. */
-static void find_asked(const struct audit_host *host, const struct audit_report *report,
-		       const char *path, struct audit_fd *asked)
+/* The file at @path, as a descriptor of it would be shown. */
+static void find_asked(const struct audit_host *host, const char *path, struct audit_fd *asked)
 {
-	struct files_path full =
-		path[0] == '/' ? files_path("%s", path + strspn(path, "/"))
-			       : files_path("proc/%d/cwd/%s", report->processes[1].pid, path);
 	struct stat st;
 
-	if (fstatat(host->root, full.text, &st, 0) == 0)
+	if (fstatat(host->root, path + strspn(path, "/"), &st, 0) == 0)
 		identify(asked, &st);
 	text_keep(asked->target, sizeof(asked->target), path, strlen(path));
 }
 
+/* Whether it is shown by that name, behind which the kernel tells of a file that is gone. */
+static bool same_name(const struct audit_fd *fd, const struct audit_fd *asked)
+{
+	size_t len = strlen(asked->target);
+
+	return len && strncmp(fd->target, asked->target, len) == 0 &&
+	       (!fd->target[len] || strcmp(fd->target + len, " (deleted)") == 0);
+}
+
+/* The whole of @path, which begins at @directory if it is relative; "": not known. */
+static struct files_path whole_path(const char *directory, const char *path)
+{
+	if (path[0] == '/')
+		return files_path("%s", path);
+	if (!directory)
+		return files_path("%s", "");
+	return files_path("%s/%s", strcmp(directory, "/") ? directory : "", path);
+}
+
 /* A root that is no image has been packed into one, which is nobody's disk. */
-static void find_disk(const struct audit_host *host, struct audit_report *report, const char *path,
-		      bool read_only, bool if_open)
+static void find_disk(const struct audit_host *host, struct audit_report *report,
+		      const char *directory, const char *path, bool read_only, bool if_open)
 {
 	struct audit_disk disk = { .read_only = read_only };
 	struct audit_fd asked = { 0 };
 
-	find_asked(host, report, path, &asked);
-	memcpy(disk.path, asked.target, sizeof(disk.path));
+	find_asked(host, whole_path(directory, path).text, &asked);
+	text_keep(disk.path, sizeof(disk.path), path, strlen(path));
 	for (size_t i = 0; i < report->processes[0].nfds; i++) {
 		struct audit_fd *fd = &report->processes[0].fds[i];
 
 		/* By its name where its file is replaced or gone. */
-		if (fd->kind != AUDIT_FD_FILE ||
-		    !(same_file(fd, &asked) || strcmp(fd->target, asked.target) == 0))
+		if (fd->kind != AUDIT_FD_FILE || !(same_file(fd, &asked) || same_name(fd, &asked)))
 			continue;
 		fd->is_disk = true;
 		disk.open = true;
-		disk.reads |= fd->reads;
 		disk.writes |= fd->writes;
 		disk.direct |= fd->direct;
 	}
@@ -258,7 +266,7 @@ static void find_disk(const struct audit_host *host, struct audit_report *report
 }
 
 void audit_find_disks(const struct audit_host *host, struct audit_report *report,
-		      struct json_object *config)
+		      struct json_object *config, const char *directory)
 {
 	struct json_object *drives = NULL, *value;
 
@@ -266,7 +274,7 @@ void audit_find_disks(const struct audit_host *host, struct audit_report *report
 		return;
 	if (json_object_object_get_ex(config, "rootfs", &value) &&
 	    json_object_is_type(value, json_type_string))
-		find_disk(host, report, json_object_get_string(value), false, true);
+		find_disk(host, report, directory, json_object_get_string(value), false, true);
 	if (!json_object_object_get_ex(config, "drives", &drives) ||
 	    !json_object_is_type(drives, json_type_array))
 		return;
@@ -281,6 +289,6 @@ void audit_find_disks(const struct audit_host *host, struct audit_report *report
 		bool read_only = json_object_object_get_ex(drive, "is_read_only", &value) &&
 				 json_object_get_boolean(value);
 
-		find_disk(host, report, path, read_only, false);
+		find_disk(host, report, directory, path, read_only, false);
 	}
 }

@@ -33,6 +33,19 @@ int files_open(int root, const char *path, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
+int files_dir(int root, const char *path, DIR **dir)
+{
+	AUTO_CLOSE int fd = files_open(root, path, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return fd;
+	*dir = fdopendir(fd);
+	if (!*dir)
+		return -errno;
+	steal_fd(&fd);
+	return 0;
+}
+
 int files_read(int root, const char *path, size_t max, char **out)
 {
 	AUTO_CLOSE int fd = files_open(root, path, O_RDONLY | O_NONBLOCK);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,6 +20,9 @@ struct files_path files_path(const char *fmt, ...) __attribute__((format(printf,
 
 /* Each of these takes a path with or without the slash at its beginning. */
 int files_open(int root, const char *path, int flags);
+
+/* A directory, for the caller to close. Returns 0 or negative errno. */
+int files_dir(int root, const char *path, DIR **dir);
 
 /*
  * All of a file, NUL-terminated, for the caller to free; what is beyond @max bytes is left out.

@@ -2,7 +2,9 @@
 /*
  * A table is about a tap if it has its name, or a chain on that device, or a rule in which the name
  * stands (libnftables-json(5)). Of such a table all rules count: the first of a chain often lets
- * through what is of other interfaces, and those behind it name none.
+ * through what is of other interfaces, and those behind it name none. They are told, and do not
+ * make a guard: that is a chain of the family netdev at the tap's ingress that drops by its policy,
+ * as edge_rules_write() makes it. The others come later and see packets of IP alone.
  */
 #include "audit/firewall.h"
 
@@ -63,8 +65,36 @@ static bool is_in_table(struct json_object *o, const char *family, const char *t
 	       strcmp(string(o, "table"), table) == 0;
 }
 
+/* The table around @tap by state.json's word, or "". */
+static const char *own_table(struct json_object *nets, const char *tap)
+{
+	if (!json_object_is_type(nets, json_type_array))
+		return "";
+	for (size_t i = 0; i < json_object_array_length(nets); i++) {
+		struct json_object *card = json_object_array_get_idx(nets, i);
+
+		if (json_object_is_type(card, json_type_object) &&
+		    strcmp(string(card, "interface"), tap) == 0)
+			return string(card, "table");
+	}
+	return "";
+}
+
+/*
+ * Whether @chain is on the device @tap. Not every nft says in JSON which that is (1.0.6 does not):
+ * then it is if it stands in @own, the table that the VM's own rules for the tap are in.
+ */
+static bool is_at(struct json_object *chain, const char *tap, const char *own)
+{
+	struct json_object *dev;
+
+	if (json_object_object_get_ex(chain, "dev", &dev))
+		return contains(dev, tap);
+	return own[0] && string(chain, "hook")[0] && is_in_table(chain, "netdev", own);
+}
+
 static bool is_about(struct json_object *list, const char *family, const char *table,
-		     const char *tap)
+		     const char *tap, const char *own)
 {
 	if (strcmp(table, tap) == 0)
 		return true;
@@ -72,8 +102,7 @@ static bool is_about(struct json_object *list, const char *family, const char *t
 		struct json_object *chain = entry(list, i, "chain"), *rule = entry(list, i, "rule");
 		struct json_object *part;
 
-		if (is_in_table(chain, family, table) &&
-		    json_object_object_get_ex(chain, "dev", &part) && contains(part, tap))
+		if (is_in_table(chain, family, table) && is_at(chain, tap, own))
 			return true;
 		if (is_in_table(rule, family, table) &&
 		    json_object_object_get_ex(rule, "expr", &part) && contains(part, tap))
@@ -109,7 +138,15 @@ static void name_table(struct audit_tap *tap, const char *family, const char *na
 	text_keep(tap->tables + len, sizeof(tap->tables) - len, text, strlen(text));
 }
 
-static void read_tap(struct json_object *list, struct audit_tap *tap)
+/* Whether @chain sees all that comes in by @tap first, and drops what no rule of it accepts. */
+static bool is_edge(struct json_object *chain, const char *tap, const char *own)
+{
+	return chain && strcmp(string(chain, "family"), "netdev") == 0 &&
+	       strcmp(string(chain, "hook"), "ingress") == 0 &&
+	       strcmp(string(chain, "policy"), "drop") == 0 && is_at(chain, tap, own);
+}
+
+static void read_tap(struct json_object *list, struct audit_tap *tap, const char *own)
 {
 	tap->known = true;
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
@@ -117,7 +154,8 @@ static void read_tap(struct json_object *list, struct audit_tap *tap)
 		const char *family = table ? string(table, "family") : "";
 		const char *name = table ? string(table, "name") : "";
 
-		if (!table || !is_about(list, family, name, tap->name))
+		tap->edge |= is_edge(entry(list, i, "chain"), tap->name, own);
+		if (!table || !is_about(list, family, name, tap->name, own))
 			continue;
 		name_table(tap, family, name);
 		for (size_t k = 0; k < json_object_array_length(list); k++) {
@@ -134,7 +172,8 @@ static void read_tap(struct json_object *list, struct audit_tap *tap)
 	}
 }
 
-void audit_read_firewall(const struct audit_host *host, struct audit_report *report)
+void audit_read_firewall(const struct audit_host *host, struct audit_report *report,
+			 struct json_object *nets)
 {
 	struct json_object *ruleset = NULL, *list;
 	AUTO_FREE char *text = NULL;
@@ -150,9 +189,11 @@ void audit_read_firewall(const struct audit_host *host, struct audit_report *rep
 	    json_object_object_get_ex(ruleset, "nftables", &list) &&
 	    json_object_is_type(list, json_type_array)) {
 		for (size_t i = 0; i < report->ntaps; i++)
-			read_tap(list, &report->taps[i]);
+			read_tap(list, &report->taps[i], own_table(nets, report->taps[i].name));
+	} else if (ret) {
+		audit_note_unread(report, "the firewall's rules", err.text);
 	} else {
-		audit_note_unread(report, "the firewall's rules", ret ? -ret : EPROTO);
+		audit_note_errno(report, "the firewall's rules", EPROTO);
 	}
 	json_object_put(ruleset);
 }

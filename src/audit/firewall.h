@@ -3,5 +3,9 @@
 
 #include "audit/audit.h"
 
-/* Which of the firewall's rules are about the taps that @report has. */
-void audit_read_firewall(const struct audit_host *host, struct audit_report *report);
+/*
+ * Which of the firewall's rules are about the taps that @report has. @nets is state.json's, or
+ * NULL.
+ */
+void audit_read_firewall(const struct audit_host *host, struct audit_report *report,
+			 struct json_object *nets);

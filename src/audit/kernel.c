@@ -2,12 +2,9 @@
 #include "audit/kernel.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "audit/files.h"
 #include "base/cleanup.h"
@@ -37,13 +34,13 @@ static int by_name(const void *a, const void *b)
 static void read_vulnerabilities(const struct audit_host *host, struct audit_report *report)
 {
 	struct audit_host_state *h = &report->host;
-	int fd = files_open(host->root, CPU_DIR "/vulnerabilities", O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
 	char line[192];
+	DIR *dir;
+	int ret = files_dir(host->root, CPU_DIR "/vulnerabilities", &dir);
 
-	if (!dir) {
-		audit_note_unread(report, "the processor's weaknesses", fd < 0 ? -fd : ENOMEM);
+	if (ret) {
+		audit_note_errno(report, "the processor's weaknesses", -ret);
 		return;
 	}
 	while ((e = readdir(dir)))

@@ -59,7 +59,7 @@ static void print_verdict(FILE *f, const struct audit_report *report)
 	}
 	fprintf(f, "\nNot read:\n");
 	for (size_t i = 0; i < report->nunread; i++) {
-		char text[256];
+		char text[384];
 
 		snprintf(text, sizeof(text), "%s: %s", report->unread[i].what,
 			 report->unread[i].why);

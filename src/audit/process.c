@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "audit/process.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,20 +20,19 @@
 #define SMAPS_MAX  (64u << 20)
 #define RAM_MIN    (16ull << 20) /* of a mapping; no stack and no heap of ours is as large */
 
-static bool is_monitor(const struct audit_process *p)
+bool audit_is_monitor(const struct audit_process *p)
 {
 	return strcmp(p->role, "monitor") == 0;
 }
 
-/* Of other processes than the monitor nothing is judged that others may not read. */
-static void note(struct audit_report *report, const struct audit_process *p, const char *what,
-		 int errnum)
+void audit_note_monitor(struct audit_report *report, const struct audit_process *p,
+			const char *what, int errnum)
 {
 	char text[64];
 
 	snprintf(text, sizeof(text), "%s of the monitor", what);
-	if (is_monitor(p))
-		audit_note_unread(report, text, errnum);
+	if (audit_is_monitor(p))
+		audit_note_errno(report, text, errnum);
 }
 
 /* What is gone reads as either. */
@@ -97,7 +95,7 @@ static enum audit_role thread_role(const struct audit_process *p, const struct a
 {
 	if (audit_flags(stat) & AUDIT_FLAG_WORKER)
 		return AUDIT_THREAD_KERNEL;
-	if (!is_monitor(p))
+	if (!audit_is_monitor(p))
 		return AUDIT_THREAD_OTHER;
 	if (t->tid == p->pid)
 		return AUDIT_THREAD_LOOP;
@@ -168,13 +166,13 @@ static int by_tid(const void *a, const void *b)
 static int read_threads(const struct audit_host *host, struct audit_report *report,
 			struct audit_process *p)
 {
-	int fd = files_open(host->root, files_path("proc/%d/task", p->pid).text,
-			    O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
-	int ret = fd < 0 ? gone(fd) : 0;
+	DIR *dir;
+	int ret = files_dir(host->root, files_path("proc/%d/task", p->pid).text, &dir);
 
-	while (dir && !ret && (e = readdir(dir))) {
+	if (ret)
+		return gone(ret);
+	while (!ret && (e = readdir(dir))) {
 		if (!is_number(e->d_name))
 			continue;
 		ret = read_thread(host, report, p, atoi(e->d_name));
@@ -182,8 +180,7 @@ static int read_threads(const struct audit_host *host, struct audit_report *repo
 		if (ret == -ENOENT || ret == -ESRCH)
 			ret = 0;
 	}
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	if (!ret && (!p->nthreads || !p->name[0]))
 		ret = -ESRCH;
 	if (!ret)
@@ -226,20 +223,16 @@ static void read_namespaces(const struct audit_host *host, struct audit_report *
 	}
 	/* A kernel may have been built without one or the other. */
 	if (missing == AUDIT_NAMESPACES)
-		note(report, p, "the namespaces", EACCES);
+		audit_note_monitor(report, p, "the namespaces", EACCES);
 }
 
-static int count_names(int fd)
+static int count_names(DIR *dir)
 {
-	DIR *dir = fdopendir(dup(fd));
 	const struct dirent *e;
 	int n = 0;
 
-	if (!dir)
-		return -1;
 	while ((e = readdir(dir)))
 		n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
-	closedir(dir);
 	return n;
 }
 
@@ -248,18 +241,23 @@ static void read_root(const struct audit_host *host, struct audit_report *report
 {
 	struct stat root, own;
 	struct files_path path = files_path("proc/%d/root", p->pid);
+	DIR *dir;
+	int ret = files_dir(host->root, path.text, &dir);
 
 	p->root_entries = -1;
-	AUTO_CLOSE int fd = files_open(host->root, path.text, O_RDONLY | O_DIRECTORY);
-
-	if (fd < 0 || fstat(fd, &root) != 0 ||
-	    files_link(host->root, path.text, p->root, sizeof(p->root)) != 0) {
-		note(report, p, "the root directory", fd < 0 ? -fd : EACCES);
+	if (ret) {
+		audit_note_monitor(report, p, "the root directory", -ret);
 		return;
 	}
-	p->root_entries = count_names(fd);
-	p->root_of_caller = fstatat(host->root, "proc/self/root", &own, 0) == 0 &&
-			    own.st_dev == root.st_dev && own.st_ino == root.st_ino;
+	if (fstat(dirfd(dir), &root) == 0 &&
+	    files_link(host->root, path.text, p->root, sizeof(p->root)) == 0) {
+		p->root_entries = count_names(dir);
+		p->root_of_caller = fstatat(host->root, "proc/self/root", &own, 0) == 0 &&
+				    own.st_dev == root.st_dev && own.st_ino == root.st_ino;
+	} else {
+		audit_note_monitor(report, p, "the root directory", EACCES);
+	}
+	closedir(dir);
 }
 
 /* Whether @word is one of the words of @options, between commas. */
@@ -274,30 +272,15 @@ static bool has_option(const char *options, const char *word)
 }
 
 /* ID PARENT DEV ROOT POINT OPTIONS [FIELD]... - TYPE SOURCE SUPEROPTIONS (proc_pid_mountinfo(5)) */
-static void add_mount(struct audit_report *report, struct audit_process *p, char *line)
+static void add_mount(struct audit_report *report, struct audit_process *p, const char *line)
 {
-	char *save = NULL, *point = NULL, *options = NULL;
-	char *tail = strstr(line, " - ");
-	char type[32] = "";
-	bool super_read_only = false;
+	char point[PATH_MAX], options[256], type[32] = "", super[256] = "";
+	const char *tail = strstr(line, " - ");
 
-	if (tail) {
-		char super[256] = "";
-
-		*tail = '\0';
-		if (sscanf(tail + 3, "%31s %*s %255s", type, super) == 2)
-			super_read_only = has_option(super, "ro");
-	}
-	char *field = strtok_r(line, " ", &save);
-
-	for (int i = 1; field; i++, field = strtok_r(NULL, " ", &save)) {
-		if (i == 5)
-			point = field;
-		if (i == 6)
-			options = field;
-	}
-	if (!options)
+	if (sscanf(line, "%*s %*s %*s %*[^ ] %4095[^ ] %255[^ ]", point, options) != 2)
 		return;
+	if (tail)
+		(void)sscanf(tail + 3, "%31s %*s %255s", type, super);
 	struct audit_mount *grown = audit_grow(report, p->mounts, &p->nmounts, sizeof(*p->mounts));
 
 	if (!grown)
@@ -307,7 +290,7 @@ static void add_mount(struct audit_report *report, struct audit_process *p, char
 
 	text_keep(m->point, sizeof(m->point), point, strlen(point));
 	text_keep(m->type, sizeof(m->type), type, strlen(type));
-	m->read_only = super_read_only || has_option(options, "ro");
+	m->read_only = has_option(super, "ro") || has_option(options, "ro");
 	/* The last on a place hides those before. */
 	if (strcmp(point, "/") == 0)
 		p->root_read_only = m->read_only;
@@ -322,7 +305,7 @@ static void read_mounts(const struct audit_host *host, struct audit_report *repo
 	char *at = text, *line;
 
 	if (ret)
-		note(report, p, "the mounts", -ret);
+		audit_note_monitor(report, p, "the mounts", -ret);
 	while ((line = files_next_line(&at)))
 		add_mount(report, p, line);
 }
@@ -362,7 +345,7 @@ static void read_limits(const struct audit_host *host, struct audit_report *repo
 
 	memcpy(p->limits, limits, sizeof(limits));
 	if (ret)
-		note(report, p, "the resource limits", -ret);
+		audit_note_monitor(report, p, "the resource limits", -ret);
 	for (size_t i = 0; text && i < AUDIT_LIMITS; i++) {
 		const char *value = files_value(text, limits[i].name);
 
@@ -415,13 +398,14 @@ struct seen {
 static struct seen *look_at_all(const struct audit_host *host, struct audit_report *report,
 				size_t *n)
 {
-	int fd = files_open(host->root, "proc", O_RDONLY | O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct seen *all = NULL;
 	const struct dirent *e;
+	DIR *dir;
 
 	*n = 0;
-	while (dir && (e = readdir(dir))) {
+	if (files_dir(host->root, "proc", &dir) != 0)
+		return NULL;
+	while ((e = readdir(dir))) {
 		AUTO_FREE char *status = NULL;
 		uint32_t ids[4];
 
@@ -444,12 +428,11 @@ static struct seen *look_at_all(const struct audit_host *host, struct audit_repo
 			.zombie = state && (*state == 'Z' || *state == 'X'),
 		};
 	}
-	if (dir)
-		closedir(dir);
+	closedir(dir);
 	return all;
 }
 
-static bool is_in_report(const struct audit_report *report, pid_t pid)
+bool audit_is_in_report(const struct audit_report *report, pid_t pid)
 {
 	for (size_t i = 0; i < report->nprocesses; i++)
 		if (report->processes[i].pid == pid)
@@ -499,10 +482,10 @@ int audit_find_processes(const struct audit_host *host, struct audit_report *rep
 	int ret = 0;
 
 	for (size_t i = 0; i < n; i++)
-		all[i].ours = is_in_report(report, all[i].pid);
+		all[i].ours = audit_is_in_report(report, all[i].pid);
 	mark_children(all, n);
 	for (size_t i = 0; i < n && !ret; i++)
-		if (all[i].ours && !all[i].zombie && !is_in_report(report, all[i].pid))
+		if (all[i].ours && !all[i].zombie && !audit_is_in_report(report, all[i].pid))
 			ret = add_helper(host, report, all[i].pid);
 	for (size_t i = 0; i < report->nprocesses; i++) {
 		struct audit_process *p = &report->processes[i];
@@ -575,7 +558,7 @@ void audit_read_memory(const struct audit_host *host, struct audit_report *repor
 	char *at = text, *line;
 
 	if (ret) {
-		audit_note_unread(report, "the memory mappings of the monitor", -ret);
+		audit_note_errno(report, "the memory mappings of the monitor", -ret);
 		return;
 	}
 	m->known = true;
@@ -593,6 +576,5 @@ void audit_read_memory(const struct audit_host *host, struct audit_report *repor
 			now.locked_kib = (uint64_t)files_number(line, "Locked:", 10, 0);
 	}
 	if (!m->mappings)
-		audit_note_unread(report, "the guest's memory among the monitor's mappings",
-				  ENOENT);
+		audit_note_errno(report, "the guest's memory among the monitor's mappings", ENOENT);
 }

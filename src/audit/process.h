@@ -26,5 +26,15 @@ int audit_find_processes(const struct audit_host *host, struct audit_report *rep
 #define AUDIT_FLAG_WORKER 0x00004010u
 unsigned int audit_flags(const char *stat);
 
+bool audit_is_monitor(const struct audit_process *p);
+bool audit_is_in_report(const struct audit_report *report, pid_t pid);
+
+/*
+ * Note that "@what of the monitor" could not be read, if @p is that: of other processes nothing is
+ * judged that others may not read.
+ */
+void audit_note_monitor(struct audit_report *report, const struct audit_process *p,
+			const char *what, int errnum);
+
 /* The mappings of the monitor, @pid. */
 void audit_read_memory(const struct audit_host *host, struct audit_report *report, pid_t pid);

@@ -11,8 +11,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "audit/cgroup.h"
 #include "config/words.h"
 
 #define NAMED_MAX 4 /* threads in a sentence; more are counted */
@@ -101,11 +101,6 @@ static bool is_root(const struct audit_thread *t)
 	return root;
 }
 
-static bool has_groups(const struct audit_thread *t)
-{
-	return t->ngroups > 0;
-}
-
 /* The names of the monitor's threads that are @so, and how many these are. */
 static struct words threads_that(const struct audit_report *report,
 				 bool (*so)(const struct audit_thread *t))
@@ -120,16 +115,23 @@ static struct words threads_that(const struct audit_report *report,
 	return words;
 }
 
-static void check_seccomp(struct audit_report *report, const char *rule)
+/* A finding if there are threads that are @so, which are named between the two pieces. */
+static void weak_threads(struct audit_report *report, const char *rule,
+			 bool (*so)(const struct audit_thread *t), const char *before,
+			 const char *behind)
 {
-	struct words w = threads_that(report, is_unfiltered);
+	struct words w = threads_that(report, so);
 
 	if (w.n)
-		weak(report, rule,
-		     "no seccomp filter on the monitor's thread%s %s: whoever takes over the "
-		     "monitor may make every system call, and so reach every bug of the host's "
-		     "kernel",
-		     w.n > 1 ? "s" : "", w.text);
+		weak(report, rule, "%s the monitor's thread%s %s%s", before, w.n > 1 ? "s" : "",
+		     w.text, behind);
+}
+
+static void check_seccomp(struct audit_report *report, const char *rule)
+{
+	weak_threads(report, rule, is_unfiltered, "no seccomp filter on",
+		     ": whoever takes over the monitor may make every system call, and so reach "
+		     "every bug of the host's kernel");
 }
 
 static void check_capabilities(struct audit_report *report, const char *rule)
@@ -153,35 +155,29 @@ static void check_user(struct audit_report *report, const char *rule)
 
 static void check_no_new_privs(struct audit_report *report, const char *rule)
 {
-	struct words w = threads_that(report, may_gain);
-
-	if (w.n)
-		weak(report, rule,
-		     "no_new_privs is not set on the monitor's thread%s %s: by executing a "
-		     "set-user-ID program more rights can be had",
-		     w.n > 1 ? "s" : "", w.text);
+	weak_threads(report, rule, may_gain, "no_new_privs is not set on",
+		     ": by executing a set-user-ID program more rights can be had");
 }
 
 static void check_bounding_set(struct audit_report *report, const char *rule)
 {
-	struct words w = threads_that(report, has_bounding_set);
-
-	if (w.n)
-		weak(report, rule,
-		     "the capability bounding set of the monitor's thread%s %s is not empty: "
-		     "capabilities that were dropped can come back by executing a program",
-		     w.n > 1 ? "s" : "", w.text);
+	weak_threads(report, rule, has_bounding_set, "the capability bounding set of",
+		     " is not empty: capabilities that were dropped can come back by executing a "
+		     "program");
 }
 
 static void check_groups(struct audit_report *report, const char *rule)
 {
-	struct words w = threads_that(report, has_groups);
+	const struct audit_process *p = monitor(report);
+	unsigned int most = 0;
 
-	if (w.n)
+	for (size_t i = 0; i < p->nthreads; i++)
+		if (p->threads[i].role != AUDIT_THREAD_KERNEL && p->threads[i].ngroups > most)
+			most = p->threads[i].ngroups;
+	if (most)
 		weak(report, rule,
 		     "the monitor is in %u supplementary group%s: whatever these may open, it may",
-		     monitor(report)->threads[0].ngroups,
-		     monitor(report)->threads[0].ngroups == 1 ? "" : "s");
+		     most, most == 1 ? "" : "s");
 }
 
 /* ---- what the monitor sees of the host ---- */
@@ -286,10 +282,10 @@ static void check_write_exec(struct audit_report *report, const char *rule)
 static void check_firewall(struct audit_report *report, const char *rule)
 {
 	for (size_t i = 0; i < report->ntaps; i++)
-		if (report->taps[i].known && !report->taps[i].drops)
+		if (report->taps[i].known && !report->taps[i].edge)
 			weak(report, rule,
-			     "no rule of the firewall drops anything of the tap %s: the guest "
-			     "can send under any address, and to other guests",
+			     "no chain of the firewall drops by its policy what comes out of the "
+			     "tap %s: the guest can send under any address, and to other guests",
 			     report->taps[i].name);
 }
 
@@ -372,7 +368,7 @@ static void check_core_scheduling(struct audit_report *report, const char *rule)
 	if (!report->host.smt)
 		return;
 	if (unread)
-		audit_note_unread(report, "core scheduling of the monitor", EPERM);
+		audit_note_errno(report, "core scheduling of the monitor", EPERM);
 	if (without)
 		weak(report, rule,
 		     "hyperthreads are on and the vCPUs have no core-scheduling cookie: another "
@@ -441,13 +437,6 @@ static const char *limit_of(const struct audit_cgroup *g, const char *name)
 	return "";
 }
 
-static bool is_unlimited(const struct audit_cgroup *g, const char *name)
-{
-	const char *value = limit_of(g, name);
-
-	return !value[0] || strncmp(value, "max", 3) == 0;
-}
-
 static void check_cgroup(struct audit_report *report, const char *rule)
 {
 	static const struct {
@@ -469,11 +458,11 @@ static void check_cgroup(struct audit_report *report, const char *rule)
 	/* A host without swap has no limit for it, and where there is none for memory, that is
 	 * said. */
 	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++)
-		if (is_unlimited(g, limits[i].name) &&
+		if (audit_is_unlimited(limit_of(g, limits[i].name)) &&
 		    (limit_of(g, limits[i].name)[0] || strcmp(limits[i].name, "memory.swap.max")))
 			weak(report, rule, "%s is not set on the monitor's cgroup: %s",
 			     limits[i].name, limits[i].why);
-	if (is_unlimited(g, "cpu.max") &&
+	if (audit_is_unlimited(limit_of(g, "cpu.max")) &&
 	    (strcmp(limit_of(g, "cpu.weight"), "100") == 0 || !limit_of(g, "cpu.weight")[0]))
 		weak(report, rule,
 		     "neither cpu.max nor cpu.weight is set on the monitor's cgroup: its threads "

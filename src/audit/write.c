@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #define SCHEMA 1 /* one more when a key changes its meaning or goes */
 

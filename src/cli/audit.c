@@ -77,9 +77,10 @@ static int read_vm(struct state *s, struct audit_report *report, struct error *e
 	ret = audit_host_open(&host);
 	if (ret)
 		return error_set(err, -ret, "cannot open /: %s", strerror(-ret));
-	target.config = json_object_get(show_find(s->json, "config"));
+	target.config = show_find(s->json, "config");
+	target.directory = json_object_get_string(show_find(s->json, "directory"));
+	target.nets = show_find(s->json, "nets");
 	ret = audit_read(&host, &target, report, err);
-	json_object_put(target.config);
 	close(host.root);
 	/* Its lock is held by its own processes alone: if it still is, nobody else had their
 	 * numbers. */

@@ -66,6 +66,7 @@ struct state {
  *                 not alive, has died without a word.
  *   pid           number: the supervisor
  *   monitor_pid   number
+ *   directory     string: where it was started, which relative paths in "config" begin at
  *   detached      boolean
  *   auto_remove   boolean: nothing of it is to be kept when it has ended
  *   terminal      boolean: the workload has one

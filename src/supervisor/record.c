@@ -85,6 +85,8 @@ struct json_object *record_state(const struct record *r)
 	json_object_object_add(o, "pid", json_object_new_int(getpid()));
 	if (r->monitor > 0)
 		json_object_object_add(o, "monitor_pid", json_object_new_int(r->monitor));
+	if (r->directory)
+		add_string(o, "directory", r->directory);
 	add_bool(o, "detached", r->cfg->detach);
 	add_bool(o, "auto_remove", !r->cfg->detach || r->cfg->remove);
 	add_bool(o, "terminal", r->terminal);

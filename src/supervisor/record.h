@@ -13,6 +13,7 @@
 struct record {
 	const struct boot_config *cfg;
 	const struct nets *nets;
+	const char *directory; /* where it was started, before it detaches; NULL: not known */
 	const char *status;
 	pid_t monitor; /* 0: there is none yet */
 	bool terminal;

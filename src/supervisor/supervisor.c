@@ -82,6 +82,7 @@ struct supervisor {
 	struct state_dir dir;
 	int dir_fd; /* -1: there is no such directory */
 	struct record record;
+	char directory[PATH_MAX];
 	struct control *control; /* NULL without a directory, like the next */
 	uint32_t balloon_mib;    /* that the guest is to give up */
 	struct doors *doors;
@@ -1033,6 +1034,7 @@ int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
 	s.record = (struct record){
 		.cfg = cfg, .nets = &s.launch.nets, .terminal = s.terminal, .error = ""
 	};
+	s.record.directory = getcwd(s.directory, sizeof(s.directory));
 	if (cfg->detach) {
 		ret = detach(&s.ready_fd, &status);
 		if (ret < 0) {

@@ -283,13 +283,14 @@ thread_facts() {
 
 case_audit() {
 	local monitor seen
-	truncate -s 1M ro.img
-	begin a --disk "$PWD/ro.img,ro" -- sleep 1000
+	truncate -s 1M ro.img rw.img
+	begin a --disk "$PWD/ro.img,ro" --disk rw.img -- sleep 1000
 	kv audit a
 	[[ $status == [01] ]] || fail "the exit status is $status"
 	monitor=$("$kvmbox" inspect a | sed -n 's/.*"monitor_pid":\([0-9]*\).*/\1/p')
 	expect_line "^Monitor: process $monitor, kvmbox-vmm"
 	expect_line "^  read-only  +$PWD/ro.img: open for reading"
+	expect_line '^  writable +rw.img: open for writing'
 	seen=$(sed -n '/^Monitor:/,/^Supervisor:/p' "$out" |
 		awk '$3 ~ /^(loop|vcpu|queue|other)$/ && $1 + 0 { print $2, $4, $4 == "filter" ? $6 : $5 }' | sort)
 	[[ $seen == "$(thread_facts "$monitor")" ]] || fail "the threads on the page are: $seen"

@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """audit.py KVMBOX GUEST: kvmbox audit of a machine that runs, beside what /proc says when it is read here.
 
-The guest is a bare-metal one that halts. As root with a network by NAT, in namespaces of its own; else
-without one.
+The guest is a bare-metal one that halts. As root with a network by NAT and a tap, in namespaces of its
+own; else without one.
 """
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,16 +86,19 @@ def check(report, disk, root):
     expect('guest memory', report['memory']['guest_bytes'], 96 << 20)
     expect('memory in core dumps', report['memory']['in_core_dumps_bytes'], 0)
     expect('disks', [(d['path'], d['read_only_asked'], d['open'], d['writable']) for d in report['disks']],
-           [(disk, True, True, False)])
+           [(disk, True, True, False), ('other', False, True, True)])
     with open('/proc/sys/kernel/osrelease', encoding='utf-8') as f:
         expect('kernel', report['host']['kernel'], f.read().strip())
     for name, text in report['host']['vulnerabilities'].items():
         with open(f'/sys/devices/system/cpu/vulnerabilities/{name}', encoding='utf-8') as f:
             expect(name, text, f.read().strip())
     if root:
-        expect('taps', [(t['name'], t['tables']) for t in report['taps']], [('kvmbox0', 'inet kvmbox0, netdev kvmbox0')])
-        if not report['taps'][0]['drops']:
-            sys.exit('no rule of the tap drops anything')
+        expect('taps', sorted((t['name'], t['tables']) for t in report['taps']),
+               [('kvmbox0', 'inet kvmbox0, netdev kvmbox0'), ('tap0', 'netdev kvmbox-edge0')])
+        for tap in report['taps']:
+            if not tap['drops']:
+                sys.exit(f"no rule of the tap {tap['name']} drops anything")
+        expect('rule firewall', [w['found'] for w in report['weaker'] if w['rule'] == 'firewall'], [])
     # What a jail is there for is found where there is none, and not where there is one.
     rules = {w['rule'] for w in report['weaker']}
     for rule, key, good in (('seccomp', 'seccomp', 'filter'), ('no-new-privs', 'no_new_privs', True)):
@@ -109,6 +113,17 @@ def check(report, disk, root):
 def audit(kvmbox, *args):
     return subprocess.run([kvmbox, 'audit', *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, check=False)
+
+
+def check_edge(kvmbox):
+    """What is left without the rules at the card itself is too little, though it drops this and that."""
+    if not shutil.which('nft'):
+        return
+    subprocess.run(['nft', 'delete', 'table', 'netdev', 'kvmbox0'], check=True)
+    report = json.loads(audit(kvmbox, '--json', 'audited').stdout)
+    expect('tables left', sorted(t['tables'] for t in report['taps']), ['inet kvmbox0', 'netdev kvmbox-edge0'])
+    found = [w['found'] for w in report['weaker'] if w['rule'] == 'firewall']
+    expect('findings without the rules at the card', [' tap kvmbox0:' in text for text in found], [True])
 
 
 def await_vm(kvmbox, child):
@@ -127,21 +142,27 @@ def await_vm(kvmbox, child):
 
 
 def set_up_network():
-    subprocess.run('mount -t tmpfs own /run && ip link set lo up && ip link add uplink type veth peer name remote &&'
+    subprocess.run('mount -t tmpfs own /run && ip link set lo up &&'
+                   'ip tuntap add tap0 mode tap && ip link set tap0 up && ip link add uplink type veth peer name remote &&'
                    'ip addr add 192.0.2.1/24 dev uplink && ip link set uplink up && ip link set remote up &&'
                    'ip route add default via 192.0.2.2', shell=True, check=True)
 
 
 def run(kvmbox, guest, own, root):
     disk = os.path.join(own, 'disk')
-    with open(disk, 'wb') as f:
-        f.truncate(1 << 20)
+    for path in (disk, os.path.join(own, 'other')):
+        with open(path, 'wb') as f:
+            f.truncate(1 << 20)
     os.environ['KVMBOX_STATE'] = os.path.join(own, 'state')
     child = subprocess.Popen([kvmbox, 'boot', '--name', 'audited', '--kernel', guest, '--append', 'halt', '--cpus', '2',
-                              '--mem', '96M', '--disk', disk + ',ro', *(['--net', 'nat'] if root else []), '--', 'true'],
-                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                              '--mem', '96M', '--disk', disk + ',ro', '--disk', 'other',
+                              *(['--net', 'nat', '--net', 'tap=tap0'] if root else []), '--', 'true'],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                             cwd=own)
     try:
         await_vm(kvmbox, child)
+        with open(os.path.join(own, 'state/audited/state.json'), encoding='utf-8') as f:
+            expect('directory in state.json', json.load(f)['directory'], os.path.realpath(own))
         done = audit(kvmbox, '--json', 'audited')
         report = json.loads(done.stdout)
         check(report, disk, root)
@@ -154,6 +175,8 @@ def run(kvmbox, guest, own, root):
         wide = [line for line in page.stdout.splitlines()
                 if len(line) > 100 and max(map(len, line.split())) < 60]
         expect('lines that are too long', wide, [])
+        if root:
+            check_edge(kvmbox)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()

@@ -28,10 +28,10 @@
 static char root[] = "/tmp/kvmbox-test-XXXXXX";
 static struct audit_host host;
 static struct audit_report report;
-static struct json_object *config;
+static struct json_object *config, *nets;
 static uint64_t cookie;
 static int cookie_error;
-static const char *ruleset;
+static const char *ruleset, *directory;
 
 /* ---- the tree ---- */
 
@@ -269,7 +269,7 @@ static void put_descriptors(void)
 	put("images/cwd.img", "x");
 	put("run/lock", "");
 	make_dir("images");
-	link_to("proc/100/cwd", "../../images");
+	link_to("proc/100/cwd", "../.."); /* as of one in the background */
 	put_fd(0, "/dev/null-not-there", O_RDWR, "");
 	put_fd(3, "anon_inode:kvm-vm", O_RDWR, "");
 	put_fd(4, "anon_inode:[io_uring]", O_RDWR, "");
@@ -311,9 +311,8 @@ static int fake_cookie(pid_t tid, uint64_t *out)
 
 static int fake_firewall(char **json, struct error *err)
 {
-	(void)err;
 	if (!ruleset)
-		return -EPERM;
+		return error_set(err, EPERM, "no firewall\033 here: install it");
 	*json = strdup(ruleset);
 	return 0;
 }
@@ -326,7 +325,24 @@ static const char guarded[] =
 	" \"op\": \"!=\", \"left\": { \"meta\": { \"key\": \"iifname\" } },"
 	" \"right\": \"kvmbox0\" } }, { \"accept\": null } ] } },"
 	" { \"rule\": { \"family\": \"inet\", \"table\": \"kvmbox0\", \"expr\":"
-	" [ { \"drop\": null } ] } } ] }";
+	" [ { \"drop\": null } ] } },"
+	" { \"table\": { \"family\": \"netdev\", \"name\": \"kvmbox0\", \"handle\": 2 } },"
+	" { \"chain\": { \"family\": \"netdev\", \"table\": \"kvmbox0\", \"name\": \"from_guest\","
+	" \"dev\": \"kvmbox0\", \"type\": \"filter\", \"hook\": \"ingress\", \"prio\": 0,"
+	" \"policy\": \"drop\" } } ] }";
+
+/* A table with a chain of the family netdev that has these properties. */
+#define CHAINS(properties)                                                                        \
+	"{ \"nftables\": [ { \"table\": { \"family\": \"netdev\", \"name\": \"x\" } },"           \
+	" { \"chain\": { \"family\": \"netdev\", \"table\": \"x\", \"name\": \"in\", " properties \
+	" } } ] }"
+#define RULE_THAT_DROPS                                                   \
+	"{ \"rule\": { \"family\": \"inet\", \"table\": \"x\", \"expr\":" \
+	" [ { \"drop\": null } ] } }"
+#define RULE_ABOUT_THE_TAP                                                   \
+	"{ \"rule\": { \"family\": \"inet\", \"table\": \"x\", \"expr\":"    \
+	" [ { \"match\": { \"op\": \"==\", \"left\": { \"meta\": { \"key\":" \
+	" \"iifname\" } }, \"right\": \"kvmbox0\" } }, { \"accept\": null } ] } }"
 
 static void setup(void)
 {
@@ -342,6 +358,7 @@ static void setup(void)
 	cookie = 0xabcdef;
 	cookie_error = 0;
 	ruleset = guarded;
+	directory = "/images";
 	host = (struct audit_host){
 		.root = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.core_cookie = fake_cookie,
@@ -361,6 +378,7 @@ static void teardown(void)
 {
 	audit_free(&report);
 	json_object_put(config);
+	json_object_put(nets);
 	close(host.root);
 	nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -371,7 +389,14 @@ TestSuite(audit, .init = setup, .fini = teardown);
 
 static int audit(struct error *err)
 {
-	struct audit_target target = { "web", SUPERVISOR, MONITOR, config };
+	struct audit_target target = {
+		.name = "web",
+		.supervisor = SUPERVISOR,
+		.monitor = MONITOR,
+		.config = config,
+		.directory = directory,
+		.nets = nets,
+	};
 
 	audit_free(&report);
 	return audit_read(&host, &target, &report, err);
@@ -424,9 +449,9 @@ Test(audit, well_jailed)
 	cr_expect(report.disks[0].open && report.disks[0].direct && !report.disks[0].writes);
 	cr_expect(report.disks[2].open && report.disks[2].writes);
 	cr_expect_eq(report.ntaps, 1);
-	cr_expect_str_eq(report.taps[0].tables, "inet kvmbox0");
+	cr_expect_str_eq(report.taps[0].tables, "inet kvmbox0, netdev kvmbox0");
 	cr_expect_eq(report.taps[0].rules, 2);
-	cr_expect_eq(report.taps[0].drops, 1);
+	cr_expect_eq(report.taps[0].drops, 2);
 }
 
 /* ---- threads ---- */
@@ -532,6 +557,25 @@ Test(audit, users)
 	expect_one("private-user", "as the user who started it (uid 60001)");
 }
 
+/* Each thread has its own. */
+Test(audit, groups)
+{
+	struct facts f = monitor_facts(201, "vcpu0");
+
+	f.groups = "27";
+	put_thread(f);
+	expect_one("groups", "in 1 supplementary group:");
+	f = monitor_facts(202, "vda-q1");
+	f.groups = "104 27 4";
+	put_thread(f);
+	expect_one("groups", "in 3 supplementary groups:");
+	f = monitor_facts(203, "iou-wrk-200");
+	f.groups = "1 2 3 4";
+	f.flags |= 0x10;
+	put_thread(f);
+	expect_one("groups", "in 3 supplementary groups:");
+}
+
 Test(audit, dumpable)
 {
 	char full[512];
@@ -602,6 +646,52 @@ Test(audit, read_only_disk)
 {
 	put_file(12, "images/ro.img", O_RDWR, "");
 	expect_one("read-only-disk", "/images/ro.img was asked for read-only");
+}
+
+/* By another way than it is at, or not known where. */
+Test(audit, relative_disk)
+{
+	directory = "/run";
+	json_object_object_add(config, "rootfs", json_object_new_string("../images/cwd.img"));
+	json_object_array_del_idx(json_object_object_get(config, "drives"), 2, 1);
+	expect_none();
+	cr_expect_eq(report.ndisks, 3);
+	cr_expect_str_eq(report.disks[0].path, "../images/cwd.img");
+	directory = "/";
+	expect_one("descriptors", "images/cwd.img");
+	directory = NULL;
+	expect_one("descriptors", "images/cwd.img");
+}
+
+/* A path that leads nowhere any more, or to another file. */
+Test(audit, disk_that_is_gone)
+{
+	struct json_object *drive = json_object_new_object();
+	char full[512];
+
+	put("images/gone.img (deleted)", "x");
+	put_file(12, "images/gone.img (deleted)", O_RDWR, "");
+	expect_one("descriptors", "images/gone.img (deleted) (descriptor 12)");
+	full_path("images/gone.img", full);
+	json_object_object_add(drive, "path_on_host", json_object_new_string(full));
+	json_object_array_add(json_object_object_get(config, "drives"), drive);
+	expect_none();
+	cr_expect(report.disks[3].open && report.disks[3].writes);
+
+	/* A relative one by its whole path. */
+	directory = root;
+	json_object_object_add(drive, "path_on_host", json_object_new_string("images/gone.img"));
+	json_object_array_del_idx(json_object_object_get(config, "drives"), 2, 1);
+	unlink_in_tree("proc/200/fd/8");
+	expect_none();
+	cr_expect(report.disks[2].open);
+
+	put("images/gone.img", "y");
+	expect_none();
+	put_file(12, "images/gone.img", O_RDWR, "");
+	put("images/gone.img-2 (deleted)", "z");
+	put_file(13, "images/gone.img-2 (deleted)", O_RDWR, "");
+	expect_one("descriptors", "(descriptor 13)");
 }
 
 /* An image as the root is a disk like any other. */
@@ -707,15 +797,39 @@ Test(audit, cgroup_below_the_mount)
 
 Test(audit, firewall)
 {
-	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"inet\", \"name\": \"x\" } },"
-		  " { \"rule\": { \"family\": \"inet\", \"table\": \"x\", \"expr\":"
-		  " [ { \"drop\": null } ] } } ] }";
+	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"inet\", \"name\": \"x\" } "
+		  "}," RULE_THAT_DROPS " ] }";
 	expect_one("firewall", "of the tap kvmbox0");
 	cr_expect_eq(report.taps[0].rules, 0);
 
-	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"netdev\", \"name\": \"x\" } },"
-		  " { \"chain\": { \"family\": \"netdev\", \"table\": \"x\", \"name\": \"in\","
-		  " \"dev\": \"kvmbox0\", \"policy\": \"drop\" } } ] }";
+	/* A table that is about the tap, and drops something else, is no guard. */
+	ruleset = "{ \"nftables\": [ { \"table\": { \"family\": \"inet\", \"name\": \"x\" } "
+		  "}," RULE_ABOUT_THE_TAP ", " RULE_THAT_DROPS " ] }";
+	expect_one("firewall", "of the tap kvmbox0");
+	cr_expect_eq(report.taps[0].rules, 2);
+	cr_expect_eq(report.taps[0].drops, 1);
+
+	/* Nor is a chain that lets through what it does not know, that is another card's, or that
+	 * is on the way to the guest. */
+	ruleset = CHAINS("\"dev\": \"kvmbox0\", \"hook\": \"ingress\", \"policy\": \"accept\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	ruleset = CHAINS("\"dev\": \"kvmbox1\", \"hook\": \"ingress\", \"policy\": \"drop\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	ruleset = CHAINS("\"dev\": \"kvmbox0\", \"hook\": \"egress\", \"policy\": \"drop\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	ruleset = CHAINS("\"dev\": [ \"a\", \"kvmbox0\" ], \"hook\": \"ingress\","
+			 " \"policy\": \"drop\"");
+	expect_none();
+
+	ruleset = CHAINS("\"dev\": \"kvmbox0\", \"hook\": \"ingress\", \"policy\": \"drop\"");
+	expect_none();
+	cr_expect_str_eq(report.taps[0].tables, "netdev x");
+
+	/* An nft that does not say the device, and the VM's own table for the tap, or another. */
+	ruleset = CHAINS("\"hook\": \"ingress\", \"policy\": \"drop\"");
+	expect_one("firewall", "of the tap kvmbox0");
+	nets = json_tokener_parse("[ {}, { \"interface\": \"other\", \"table\": \"y\" },"
+				  " { \"interface\": \"kvmbox0\", \"table\": \"x\" } ]");
 	expect_none();
 	cr_expect_str_eq(report.taps[0].tables, "netdev x");
 
@@ -724,9 +838,11 @@ Test(audit, firewall)
 	cr_expect_eq(report.nfindings, 0);
 	cr_expect_eq(report.nunread, 1);
 	cr_expect_str_eq(report.unread[0].what, "the firewall's rules");
+	cr_expect_str_eq(report.unread[0].why, "no firewall  here: install it");
 	ruleset = "no JSON";
 	look();
 	cr_expect_eq(report.nunread, 1);
+	cr_expect_str_eq(report.unread[0].why, strerror(EPROTO));
 }
 
 Test(audit, processor)
@@ -780,8 +896,7 @@ Test(audit, gone)
 {
 	struct error err;
 
-	cr_assert_eq(rename(root, root), 0);
-	struct audit_target target = { "web", SUPERVISOR, 999, NULL };
+	struct audit_target target = { .name = "web", .supervisor = SUPERVISOR, .monitor = 999 };
 
 	cr_expect_eq(audit_read(&host, &target, &report, &err), -ESRCH);
 	cr_expect(strstr(err.text, "cannot read the monitor of the VM \"web\""), "%s", err.text);
