@@ -75,12 +75,12 @@ case_stopped() {
 	seen=$(wc -l <"$out")
 	"$kvmbox" ps | grep -q '^a .*running' || fail "ps does not list it"
 	"$kvmbox" inspect a >/dev/null || fail "inspect does not answer"
-	timeout 60 "$kvmbox" stats --no-stream a >stats.out 2>&1 || [[ $? != 124 ]] || fail "stats waits for ever"
+	within 60 "$kvmbox" stats --no-stream a >stats.out 2>&1 || [[ $? != 124 ]] || fail "stats waits for ever"
 	[[ $(wc -l <"$out") == "$seen" ]] || fail "it runs on"
 	kill -CONT "$monitor"
 	await_line "^tick $((seen + 3))\$"
 	kill -STOP "$monitor"
-	timeout 60 "$kvmbox" kill a >/dev/null || fail "it cannot be killed"
+	within 60 "$kvmbox" kill a >/dev/null || fail "it cannot be killed"
 	finish
 	expect_status 137
 	gone "$monitor" || fail "the monitor is still there"
@@ -99,6 +99,6 @@ case_clock() {
 		await_line "^tick $((seen + 3))\$"
 		"$kvmbox" ps | grep -q '^a .*running' || fail "ps does not list it after a jump of $jump"
 	done
-	timeout 60 "$kvmbox" stop a >/dev/null || fail "it cannot be stopped"
+	within 60 "$kvmbox" stop a >/dev/null || fail "it cannot be stopped"
 	finish
 }

@@ -42,7 +42,7 @@ own_host() {
 
 # http NETNS ADDR [PORT]: gets /page from there; NETNS "" is the host's own.
 http() {
-	${1:+ip netns exec "$1"} timeout 10 bash -c 'exec 3<>"/dev/tcp/$0/$1" && printf "GET /page HTTP/1.0\r\n\r\n" >&3 &&
+	within 10 ${1:+ip netns exec "$1"} bash -c 'exec 3<>"/dev/tcp/$0/$1" && printf "GET /page HTTP/1.0\r\n\r\n" >&3 &&
 		sed "1,/^\r\$/d" <&3' "$2" "${3:-80}"
 }
 

@@ -44,7 +44,7 @@ file_guest='
 
 # get URL: prints the sum of what is there.
 get() {
-	timeout 120 busybox wget -qO- "$1" | sha256sum
+	within 120 busybox wget -qO- "$1" | sha256sum
 }
 
 # check_files: of boot_async's guest that does $file_guest.
@@ -65,7 +65,7 @@ check_files() {
 files() {
 	own_host
 	own_tap "$1"
-	serve_file 64
+	serve_file 24
 	boot_async --net "$tap_net" --cpus "$(cpus "$1")" --mem 512M -- /bin/sh -c "$file_guest"
 	check_files
 	expect_line "^$(cpus "$1") pairs$"
@@ -134,7 +134,7 @@ moved() {
 
 # A server that has not come to rest since the last client refuses the next one, and iperf3 calls that no failure.
 iperf_client() {
-	timeout 300 iperf3 --client 198.51.100.2 --bytes 16M --json "$@" >iperf.json &&
+	within 300 iperf3 --client 198.51.100.2 --bytes 16M --json "$@" >iperf.json &&
 		jq -e .end.sum_received.bytes iperf.json >/dev/null
 }
 
@@ -196,8 +196,8 @@ case_frames() {
 	capture remote eth0 far/frames
 	await_line '^ready$'
 	get http://198.51.100.2/file >sums
-	ip netns exec remote timeout 60 busybox wget -qO- http://198.51.100.2/file | sha256sum >>sums
-	ip netns exec remote timeout 60 busybox wget -qO- 'http://[fd00::2]/file' | sha256sum >>sums
+	within 60 ip netns exec remote busybox wget -qO- http://198.51.100.2/file | sha256sum >>sums
+	within 60 ip netns exec remote busybox wget -qO- 'http://[fd00::2]/file' | sha256sum >>sums
 	kill -INT "$tap_capture" "$capture"
 	wait "$tap_capture" "$capture" || true
 	echo >&7
