@@ -65,7 +65,7 @@ check_files() {
 files() {
 	own_host
 	own_tap "$1"
-	serve_file 24
+	serve_file 16
 	boot_async --net "$tap_net" --cpus "$(cpus "$1")" --mem 512M -- /bin/sh -c "$file_guest"
 	check_files
 	expect_line "^$(cpus "$1") pairs$"
