@@ -106,6 +106,8 @@ boot() {
 boot_async() {
 	last_boot=$(printf ' %q' "$@")
 	[[ -p $dir/.in ]] || mkfifo "$dir/.in"
+	: >"$out"
+	: >"$err"
 	"$kvmbox" boot "$@" <"$dir/.in" >"$out" 2>"$err" 7>&- &
 	pid=$!
 	exec 7>"$dir/.in"
@@ -122,7 +124,7 @@ monitor_of() {
 	local child children
 	read -ra children <"/proc/$1/task/$1/children" || true
 	for child in "${children[@]}"; do
-		if [[ $(cat "/proc/$child/comm") == kvmbox-vmm ]]; then
+		if [[ $(<"/proc/$child/comm") == kvmbox-vmm ]]; then
 			printf '%s\n' "$child"
 			return
 		fi
@@ -142,8 +144,15 @@ await() {
 	shift 2
 	until "$@"; do
 		((SECONDS - begin < seconds)) || fail "waited $seconds s in vain for $what"
-		sleep 0.1
+		nap 0.1
 	done
+}
+
+# nap SECONDS: sleep, without a process: starting one takes an emulated host as long as a guest needs for much of what is
+# being waited for.
+nap() {
+	[[ -n ${nap_fd:-} ]] || exec {nap_fd}<> <(:)
+	read -rt "$1" -u "$nap_fd" || true
 }
 
 # within SECONDS CMD ARG...: CMD, which ends with status 124 when it takes longer.
@@ -154,16 +163,25 @@ within() {
 # await_line REGEX [FILE [SECONDS]]: waits until a line of the output of the guest matches, up to 90
 # seconds if nothing else is said; fails at once when the guest of boot_async is gone.
 await_line() {
-	local file=${2:-$out} seconds=$((${3:-90} * patience)) begin=$SECONDS
-	until grep -Eqe "$1" "$file"; do
-		if ! kill -0 "$pid" 2>/dev/null; then
-			grep -Eqe "$1" "$file" && return
+	local file=${2:-$out} seconds=$((${3:-90} * patience)) begin=$SECONDS fd line='' rest='' ended=
+	exec {fd}<"$file"
+	while :; do
+		while IFS= read -r line <&"$fd"; do
+			[[ ! $rest$line =~ $1 ]] || break 2
+			rest=
+		done 2>/dev/null
+		# A prompt is a line without an end.
+		rest+=$line
+		[[ ! $rest =~ $1 ]] || break
+		if [[ -n $ended ]]; then
 			finish
 			fail "the guest ended before a line matched $1"
 		fi
+		kill -0 "$pid" 2>/dev/null || ended=1
 		((SECONDS - begin < seconds)) || fail "waited $seconds s in vain for a line that matches $1"
-		sleep 0.1
+		[[ -n $ended ]] || nap 0.1
 	done
+	exec {fd}<&-
 }
 
 # ---- what is expected ----
