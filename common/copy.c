@@ -630,8 +630,11 @@ static int dest_open(struct receiver *r, const char *dest)
 	char parent[NAME_SIZE];
 	const char *leaf;
 	size_t leaf_len;
-	int fd = open(dest, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = -1;
 
+	errno = ENOENT;
+	if (!(r->flags & COPY_INTO))
+		fd = open(dest, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	r->levels[0] = (struct level){ .fd = fd };
 	if (fd >= 0)
 		return 0;

@@ -24,6 +24,8 @@ struct copy_error {
  */
 #define COPY_OWNERS 2u
 
+#define COPY_INTO 4u /* receiver: what is in the tree goes into dest, also if that is a directory */
+
 /*
  * Sends path and all below it, and END. The entries' names begin with name, or
  * if that is NULL, with the path's last component. What is neither a file nor a
@@ -45,7 +47,7 @@ int copy_await(int sock, struct copy_error *why);
 
 /*
  * Receives one tree up to its END. If dest is a directory the tree goes into it
- * by its own name, else it becomes dest. Symbolic links in dest are followed;
+ * by its own name, unless COPY_INTO is asked for; else it becomes dest. Symbolic links in dest are followed;
  * below it none is, whatever the peer sends. With expect, the tree must be of
  * that name, so that a peer that was asked for one cannot write another.
  *

@@ -29,7 +29,8 @@ static const char help[] =
 	"       kvmbox cp [OPTION]... SRC VM:DST\n"
 	"\n"
 	"Copy a file or a directory, with all that is in it, out of a VM or into one.\n"
-	"If DST is a directory that is there, the copy is made in it.\n"
+	"If DST is a directory that is there, the copy is made in it. SRC/. stands for what\n"
+	"is in the directory SRC.\n"
 	"\n"
 	"  -L, --follow-link  if SRC is a symbolic link, copy what it leads to\n"
 	"  -h, --help         show this help\n"
@@ -198,14 +199,30 @@ static int put(const struct state *s, const char *src, struct place *dst, bool f
 static int get(const struct state *s, struct place *src, const char *dst, bool follow,
 	       struct error *err)
 {
+	unsigned int flags = 0;
 	struct copy_error why;
+	char real[PATH_MAX];
+
+	if (is_contents(src->path)) {
+		/* With the "/", as it must be a directory. */
+		src->path[strlen(src->path) - 1] = '\0';
+		if (strcmp(src->path, "/") == 0)
+			return error_set(
+				err, EINVAL,
+				"the guest's / cannot be copied as a whole; copy its parts "
+				"one by one");
+		/* A directory that is there has a name even if it is given as "." or "..". */
+		if (realpath(dst, real))
+			dst = real;
+		flags = COPY_INTO;
+	}
 	AUTO_CLOSE int fd =
 		begin(s, KVMBOX_FRAME_GET, src->path, follow ? KVMBOX_COPY_FOLLOW : 0, err);
 
 	if (fd < 0)
 		return fd;
 	/* Owners are the guest's and mean nothing here: all is the caller's, as with docker. */
-	int ret = copy_receive(fd, dst, split(src->path), 0, &why);
+	int ret = copy_receive(fd, dst, split(src->path), flags, &why);
 
 	return ret < 0 ? explain(ret, &why, err) : 0;
 }

@@ -224,6 +224,14 @@ case_cp() {
 	expect_status 0
 	kv exec a ls /tmp/e
 	expect_stdout $'away\nfile\nlink\nsub\n'
+	kv cp a:/tmp/e/. back
+	expect_status 0
+	diff -r --no-dereference d back
+	mkdir here
+	(cd here && kv cp a:/tmp/e/. . && diff -r --no-dereference ../d .)
+	kv cp a:/tmp/d/file/. here
+	expect_status 1
+	expect_sentence 'Not a directory'
 	kv cp a:tmp/d/link link
 	[[ -L link ]] || fail "a symbolic link was followed"
 	kv cp -L a:tmp/d/link file

@@ -432,3 +432,17 @@ Test(common_copy, destinations)
 	run("grep -q x bare");
 	cr_assert_eq(chdir(".."), 0);
 }
+
+Test(common_copy, into_a_directory)
+{
+	struct sending s = { .path = "tree/" };
+
+	run("mkdir -p tree/sub to/sub; echo new >tree/sub/file; echo old >to/sub/other");
+	cr_assert_eq(copy(&s, "to", "tree", COPY_INTO), 0, "%s", why.text);
+	run("test \"$(cat to/sub/file to/sub/other)\" = \"$(printf 'new\\nold')\" && test ! -e "
+	    "to/tree");
+	cr_assert_eq(copy(&s, "made", "tree", COPY_INTO), 0, "%s", why.text);
+	run("test -f made/sub/file && test ! -e made/tree");
+	cr_assert_eq(copy(&s, "to/sub/other", "tree", COPY_INTO), -ENOTDIR);
+	cr_assert_eq(copy(&s, "/", "tree", COPY_INTO), -ENOENT);
+}
