@@ -72,9 +72,9 @@ char *netstate_text(const struct netstate *s)
 
 	if (!f)
 		return NULL;
-	fprintf(f, "kind %s\nnetns %" PRIu64 "\nvm %s\nmac %02x:%02x:%02x:%02x:%02x:%02x\n",
-		s->nat ? "nat" : "tap", s->netns, s->vm, s->mac[0], s->mac[1], s->mac[2], s->mac[3],
-		s->mac[4], s->mac[5]);
+	fprintf(f, "kind %s\nnetns %" PRIu64 "\npid %d\nvm %s\nmac %02x:%02x:%02x:%02x:%02x:%02x\n",
+		s->nat ? "nat" : "tap", s->netns, (int)s->pid, s->vm, s->mac[0], s->mac[1],
+		s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
 	write_ip(f, &s->ip4);
 	write_ip(f, &s->ip6);
 	for (size_t i = 0; i < s->nallow; i++)
@@ -105,6 +105,8 @@ static int parse_line(struct netstate *s, const char *key, const char *value)
 		s->nat = strcmp(value, "nat") == 0;
 	else if (strcmp(key, "netns") == 0)
 		s->netns = strtoull(value, NULL, 10);
+	else if (strcmp(key, "pid") == 0)
+		s->pid = (pid_t)strtol(value, NULL, 10);
 	else if (strcmp(key, "vm") == 0)
 		return copy_name(s->vm, value);
 	else if (strcmp(key, "mac") == 0)
@@ -155,7 +157,7 @@ static uint64_t own_netns(void)
 
 void netstate_init(struct netstate *s, const struct boot_config *cfg, const uint8_t mac[6])
 {
-	*s = (struct netstate){ .fd = -1, .netns = own_netns() };
+	*s = (struct netstate){ .fd = -1, .netns = own_netns(), .pid = getpid() };
 	snprintf(s->vm, sizeof(s->vm), "%s", cfg->name);
 	memcpy(s->mac, mac, sizeof(s->mac));
 	while (s->nallow < cfg->nallow) {
@@ -236,7 +238,7 @@ long netstate_others(const struct netstate *own, struct netstate **list)
 
 		close(s.fd);
 		s.fd = -1;
-		if (!alive || !s.vm[0] || strcmp(s.vm, own->vm) == 0)
+		if (!alive || !s.vm[0] || netstate_same_vm(&s, own))
 			continue;
 		grown = reallocarray(all, (size_t)n + 1, sizeof(*all));
 		if (grown) {
@@ -290,6 +292,11 @@ void netstate_leave(struct netstate *s)
 }
 
 /* ---- who may talk to whom ---- */
+
+bool netstate_same_vm(const struct netstate *a, const struct netstate *b)
+{
+	return a->pid == b->pid && strcmp(a->vm, b->vm) == 0;
+}
 
 static bool allows(const struct netstate *a, const struct netstate *b)
 {

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "config/config.h"
 
@@ -20,6 +21,7 @@ struct netstate {
 	int fd;         /* holds the lock; -1: there is no file */
 	bool nat;       /* the interface is ours, too, and has the same name */
 	uint64_t netns; /* in which all of it is */
+	pid_t pid;      /* the supervisor's, since names are unique in one state directory only */
 	char vm[CONFIG_NAME_MAX + 1];
 	uint8_t mac[6];
 	struct ip_addr ip4, ip6; /* the guest's, with nat; family 0: none */
@@ -63,6 +65,9 @@ void netstate_forget(struct netstate *s);
 
 /* Let go of the lock only: the file stays, for the next to remove it. */
 void netstate_leave(struct netstate *s);
+
+/* Whether both are cards of one VM. */
+bool netstate_same_vm(const struct netstate *a, const struct netstate *b);
 
 /* Whether the two VMs may talk to each other: one of them allows the other. */
 bool netstate_allowed(const struct netstate *a, const struct netstate *b);

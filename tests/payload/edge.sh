@@ -137,6 +137,23 @@ end two
 end three
 expect_tables ''
 
+# All cards of a machine are its own; of two state directories, two machines of one name are two all the same.
+start one --net "tap=tap0,mac=$one" --net "tap=tap1,mac=$two"
+first=${pids[one]}
+expect_not has 'netdev kvmbox-edge0 others' $two
+expect_not has 'netdev kvmbox-edge1 others' $one
+KVMBOX_STATE=/run/elsewhere start one --net "tap=tap2,mac=$three"
+expect has 'netdev kvmbox-edge0 others' $three
+expect has 'netdev kvmbox-edge1 others' $three
+expect has 'netdev kvmbox-edge2 others' $one
+expect has 'netdev kvmbox-edge2 others' $two
+KVMBOX_STATE=/run/elsewhere end one
+expect_not has 'netdev kvmbox-edge0 others' $three
+expect_not has 'netdev kvmbox-edge1 others' $three
+pids[one]=$first
+end one
+expect_tables ''
+
 # Without rules: because they are not wanted, or because a user may not make them.
 start off --net tap=tap0,filter=off
 expect_tables ''

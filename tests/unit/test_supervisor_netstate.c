@@ -18,6 +18,7 @@ Test(netstate, text_comes_back)
 	strcpy(a.vm, "web.1");
 	a.nat = true;
 	a.netns = 4026531840;
+	a.pid = 4194304;
 	memcpy(a.mac, "\x02\0\0\0\xab\xff", 6);
 	cr_assert_eq(ip_parse("10.213.0.2", &a.ip4), 0);
 	cr_assert_eq(ip_parse("fd00::2", &a.ip6), 0);
@@ -48,6 +49,21 @@ Test(netstate, refused)
 		memset(&a, 0, sizeof(a));
 		cr_expect_eq(netstate_parse(&a, texts[i]), -EINVAL, "%s", texts[i]);
 	}
+}
+
+/* Two VMs may have one name, in two state directories. */
+Test(netstate, same_vm)
+{
+	strcpy(a.vm, "web");
+	strcpy(b.vm, "web");
+	a.pid = b.pid = 1000;
+	cr_expect(netstate_same_vm(&a, &b));
+	b.pid = 1001;
+	cr_expect_not(netstate_same_vm(&a, &b));
+	/* A process id comes again. */
+	strcpy(b.vm, "db");
+	b.pid = a.pid;
+	cr_expect_not(netstate_same_vm(&a, &b));
 }
 
 /* One that allows the other is enough. */
