@@ -28,19 +28,6 @@ done
 
 declare -A pids
 
-# await WHAT COMMAND...: waits until COMMAND says yes.
-await() {
-	local what=$1 i
-	shift
-	for ((i = 0; i < 600; i++)); do
-		if "$@" >/dev/null 2>&1; then
-			return
-		fi
-		sleep 0.05
-	done
-	fail "$what: it does not come to that"
-}
-
 # monitor_of NAME: prints its process, which is there once the network is.
 monitor_of() {
 	pgrep --parent "${pids[$1]}" kvmbox-vmm
@@ -48,15 +35,20 @@ monitor_of() {
 
 # start NAME OPTION...: starts a machine, and returns once its network is there and its guest may run.
 start() {
-	await "$1 is up" try_start "$@"
+	local i
+	for ((i = 0; i < 600; i++)); do
+		try_start "$@" && return
+		sleep 0.05
+	done
+	fail "$1: its tap stays in use"
 }
 
 # A tap is in use for a moment after its machine's end.
 try_start() {
 	"$kvmbox" boot --name "$1" --kernel "$guest" --append halt "${@:2}" -- true >"/run/$1.out" 2>&1 &
 	pids[$1]=$!
-	while kill -0 "${pids[$1]}"; do
-		if monitor_of "$1"; then
+	while kill -0 "${pids[$1]}" 2>/dev/null; do
+		if monitor_of "$1" >/dev/null; then
 			return
 		fi
 		sleep 0.05
