@@ -228,8 +228,6 @@ int nets_open(struct nets *nets, const struct boot_config *cfg, struct vm_spec *
 			enter_card(spec, &card);
 		nets->cards[nets->ncards].interface = card.interface;
 		nets->cards[nets->ncards++].table = card.table;
-		if (card.interface)
-			nets->taps[nets->ntaps++] = card.interface;
 		if (!ret && card.interface)
 			ret = watch_link(nets, (unsigned int)i, card.interface, err);
 		if (ret)

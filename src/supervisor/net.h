@@ -20,9 +20,6 @@ struct nets {
 		const char *table; /* of nftables, family netdev */
 	} cards[CONFIG_NETS_MAX];
 	unsigned int ncards;
-	const char
-		*taps[CONFIG_NETS_MAX]; /* names of the interfaces that there are for the cards */
-	unsigned int ntaps;
 	struct link_watch links;
 };
 

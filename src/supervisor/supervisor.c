@@ -572,7 +572,7 @@ static void ask_usage(void *ctx, struct json_object *stats)
 
 	json_object_object_add(stats, "name", json_object_new_string(s->cfg->name));
 	usage_monitor(s->launch.monitor, stats);
-	usage_nets(s->launch.nets.taps, s->launch.nets.ntaps, stats);
+	usage_nets(&s->launch.nets, stats);
 }
 
 static const struct control_ops control_ops = {

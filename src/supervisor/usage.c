@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "supervisor/net.h"
+
 static FILE *open_proc(pid_t pid, const char *name)
 {
 	char path[64];
@@ -53,12 +55,12 @@ void usage_monitor(pid_t monitor, struct json_object *stats)
 	add_memory(monitor, stats);
 }
 
-static unsigned long long interface_counter(const char *tap, const char *name)
+static unsigned long long interface_counter(const char *interface, const char *name)
 {
 	unsigned long long value = 0;
 	char path[96];
 
-	snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/%s", tap, name);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/statistics/%s", interface, name);
 	FILE *f = fopen(path, "re");
 
 	if (!f)
@@ -69,16 +71,22 @@ static unsigned long long interface_counter(const char *tap, const char *name)
 	return value;
 }
 
-void usage_nets(const char *const *taps, unsigned int n, struct json_object *stats)
+void usage_nets(const struct nets *nets, struct json_object *stats)
 {
 	unsigned long long received = 0, sent = 0;
+	bool any = false;
 
 	/* What the host receives at the tap, the guest has sent. */
-	for (unsigned int i = 0; i < n; i++) {
-		received += interface_counter(taps[i], "tx_bytes");
-		sent += interface_counter(taps[i], "rx_bytes");
+	for (unsigned int i = 0; i < nets->ncards; i++) {
+		const char *interface = nets->cards[i].interface;
+
+		if (!interface)
+			continue;
+		any = true;
+		received += interface_counter(interface, "tx_bytes");
+		sent += interface_counter(interface, "rx_bytes");
 	}
-	if (!n)
+	if (!any)
 		return;
 
 	struct json_object *net = json_object_new_object();

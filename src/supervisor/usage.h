@@ -10,5 +10,10 @@
  */
 void usage_monitor(pid_t monitor, struct json_object *stats);
 
-/* The traffic of the interfaces @taps, added up as the guest sees it, entered as "net". */
-void usage_nets(const char *const *taps, unsigned int n, struct json_object *stats);
+struct nets;
+
+/*
+ * The traffic of the cards that are attached to an interface of the host, added up as the guest
+ * sees it, entered as "net"; nothing if none is.
+ */
+void usage_nets(const struct nets *nets, struct json_object *stats);
