@@ -73,30 +73,11 @@ static int tell_others(const struct netstate *own, const struct netstate *list, 
 	return ret == -ENOMEM ? ret : 0;
 }
 
-int edge_load(const struct netstate *own, const char *rules, struct error *err)
-{
-	AUTO_FREE struct netstate *others = NULL;
-	AUTO_FREE char *commands = NULL;
-	size_t size = 0;
-	long n = netstate_others(own, &others);
-	FILE *f = n < 0 ? NULL : open_memstream(&commands, &size);
-	int ret;
-
-	if (!f)
-		return error_set(err, ENOMEM, "out of memory");
-	fputs(rules, f);
-	for (long i = 0; i < n; i++)
-		write_meeting(f, own, &others[i], false);
-	if (fclose(f))
-		return error_set(err, ENOMEM, "out of memory");
-	ret = nft_run(commands, err);
-	if (ret || !tell_others(own, others, n, false))
-		return ret;
-	edge_remove(own, err);
-	return error_set(err, ENOMEM, "out of memory");
-}
-
-int edge_remove(const struct netstate *card, struct error *err)
+/*
+ * Remove the tables, and with NAT the tap, of @card, and what the tables of others have of it.
+ * Returns 0, or negative errno with the sentence.
+ */
+static int remove_card(const struct netstate *card, struct error *err)
 {
 	AUTO_FREE struct netstate *others = NULL;
 	char commands[4 * (NETSTATE_TABLE_MAX + 24)];
@@ -120,6 +101,53 @@ int edge_remove(const struct netstate *card, struct error *err)
 	if (n < 0 || tell_others(card, others, n, true))
 		return error_set(err, ENOMEM, "out of memory");
 	return 0;
+}
+
+int edge_load(const struct netstate *own, const char *rules, struct error *err)
+{
+	AUTO_FREE struct netstate *others = NULL;
+	AUTO_FREE char *commands = NULL;
+	size_t size = 0;
+	long n = netstate_others(own, &others);
+	FILE *f = n < 0 ? NULL : open_memstream(&commands, &size);
+	int ret;
+
+	if (!f)
+		return error_set(err, ENOMEM, "out of memory");
+	fputs(rules, f);
+	for (long i = 0; i < n; i++)
+		write_meeting(f, own, &others[i], false);
+	if (fclose(f))
+		return error_set(err, ENOMEM, "out of memory");
+	ret = nft_run(commands, err);
+	if (ret || !tell_others(own, others, n, false))
+		return ret;
+	remove_card(own, err);
+	return error_set(err, ENOMEM, "out of memory");
+}
+
+void edge_drop(struct netstate *card, const char *failed)
+{
+	struct error err;
+
+	if (card->fd < 0)
+		return;
+	if (remove_card(card, &err)) {
+		log_line("%s: %s", failed, err.text);
+		netstate_leave(card);
+	} else {
+		netstate_forget(card);
+	}
+}
+
+static void drop_dead(struct netstate *dead)
+{
+	edge_drop(dead, "a dead VM's network is still there");
+}
+
+void edge_remove_dead(void)
+{
+	netstate_remove_dead(drop_dead);
 }
 
 /* ---- a tap of the user's ---- */
@@ -168,21 +196,6 @@ static bool is_writable(const char *name)
 	return true;
 }
 
-/* With netstate_lock(). */
-static void remove_own(struct netstate *state)
-{
-	struct error err;
-
-	if (state->fd < 0)
-		return;
-	if (edge_remove(state, &err)) {
-		log_line("the rules around the VM's tap are still there: %s", err.text);
-		netstate_leave(state);
-	} else {
-		netstate_forget(state);
-	}
-}
-
 static int load(const struct netstate *state, const char *tap, const char *rules, struct error *err)
 {
 	struct error why;
@@ -209,7 +222,7 @@ int edge_open(struct netstate *state, const struct boot_config *cfg, const struc
 			"--net: no rules can be written for a tap with the name %s; rename "
 			"it, or leave it without rules (filter=off)",
 			word_show(net->tap).text);
-	netstate_remove_dead(edge_remove);
+	edge_remove_dead();
 	choose_table(state);
 	rules = rules_of(state, net);
 	if (!rules)
@@ -231,5 +244,5 @@ void edge_close(struct netstate *state)
 
 	if (lock < 0)
 		log_line("%s", err.text);
-	remove_own(state);
+	edge_drop(state, "the rules around the VM's tap are still there");
 }

@@ -30,6 +30,10 @@ int edge_load(const struct netstate *own, const char *rules, struct error *err);
 
 /*
  * With netstate_lock(). Remove the tables, and with NAT the tap, of *@card, and what the other
- * guests' tables have of it. Returns 0, or negative errno with the sentence.
+ * guests' tables have of it, and forget it. Where that fails, @failed and the reason are logged,
+ * and it is left for the next start to remove. Nothing is done without a file.
  */
-int edge_remove(const struct netstate *card, struct error *err);
+void edge_drop(struct netstate *card, const char *failed);
+
+/* With netstate_lock(). edge_drop() for what dead VMs have left. */
+void edge_remove_dead(void);

@@ -315,20 +315,11 @@ static void release_ports(struct nat *nat)
 /* With netstate_lock(). */
 static void remove_own(struct nat *nat)
 {
-	struct error err;
-
 	release_ports(nat);
 	if (nat->port)
 		nat->port->ops->free(nat->port);
 	nat->port = NULL;
-	if (nat->state.fd < 0)
-		return;
-	if (edge_remove(&nat->state, &err)) {
-		log_line("the VM's network is still there: %s", err.text);
-		netstate_leave(&nat->state);
-	} else {
-		netstate_forget(&nat->state);
-	}
+	edge_drop(&nat->state, "the VM's network is still there");
 }
 
 int nat_open(struct nat *nat, const struct boot_config *cfg, const uint8_t mac[6], unsigned int mtu,
@@ -349,7 +340,7 @@ int nat_open(struct nat *nat, const struct boot_config *cfg, const uint8_t mac[6
 
 	if (lock < 0)
 		return lock;
-	netstate_remove_dead(edge_remove);
+	edge_remove_dead();
 	ret = choose_network(nat, err);
 	if (!ret) {
 		choose_dns(nat, &dns);

@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/log.h"
 
 #define STATE_DIR  "/run/kvmbox/net"
 #define STATE_LOCK STATE_DIR "/lock"
@@ -257,22 +256,17 @@ long netstate_others(const struct netstate *own, struct netstate **list)
 	return n;
 }
 
-void netstate_remove_dead(int (*remove)(const struct netstate *dead, struct error *err))
+void netstate_remove_dead(void (*drop)(struct netstate *dead))
 {
 	DIR *dir = opendir(STATE_DIR);
 	struct netstate s;
-	struct error err;
 	bool alive;
 
 	while (next_state(dir, &s, &alive)) {
 		if (alive)
 			netstate_leave(&s);
-		else if (!remove(&s, &err))
-			netstate_forget(&s);
-		else {
-			log_line("a dead VM's network is still there: %s", err.text);
-			netstate_leave(&s);
-		}
+		else
+			drop(&s);
 	}
 	if (dir)
 		closedir(dir);

@@ -55,10 +55,10 @@ int netstate_write(const struct netstate *s, struct error *err);
 long netstate_others(const struct netstate *own, struct netstate **list);
 
 /*
- * With netstate_lock(). Call @remove for each dead VM's card of this network namespace, and then
- * forget it. @remove returns 0 or negative errno with the sentence, and then it stays.
+ * With netstate_lock(). Call @drop for each dead VM's card of this network namespace, to remove it
+ * and then to forget it, or to leave it.
  */
-void netstate_remove_dead(int (*remove)(const struct netstate *dead, struct error *err));
+void netstate_remove_dead(void (*drop)(struct netstate *dead));
 
 /* With netstate_lock(). Forget *@s; what is named so has been removed. */
 void netstate_forget(struct netstate *s);
