@@ -45,32 +45,44 @@ static void write_meeting(FILE *f, const struct netstate *card, const struct net
 		write_element(f, set, ip_show(&other->ip6).text, out);
 }
 
-/* Let the @n cards of @list know of @own. Returns 0 or negative errno. */
-static int tell_some(const struct netstate *own, const struct netstate *list, long n, bool out)
+/* @commands, and what lets the @n cards of @list know of @own, as one transaction. */
+static int run(const char *commands, const struct netstate *own, const struct netstate *list,
+	       long n, bool out, struct error *err)
 {
-	AUTO_FREE char *commands = NULL;
-	struct error err;
+	AUTO_FREE char *all = NULL;
 	size_t size = 0;
-	FILE *f = open_memstream(&commands, &size);
+	FILE *f = open_memstream(&all, &size);
 
 	if (!f)
-		return -ENOMEM;
+		return error_set(err, ENOMEM, "out of memory");
+	fputs(commands, f);
 	for (long i = 0; i < n; i++)
 		write_meeting(f, &list[i], own, out);
 	if (fclose(f))
-		return -ENOMEM;
-	return size ? nft_run(commands, &err) : 0;
+		return error_set(err, ENOMEM, "out of memory");
+	return size ? nft_run(all, err) : 0;
 }
 
-/* Somebody may have removed the rules of one of them: then all are told one by one. */
-static int tell_others(const struct netstate *own, const struct netstate *list, long n, bool out)
+/*
+ * Carry out @commands and let the @n cards of @list know of @own. Somebody may have removed the
+ * rules of one of them: then @commands are carried out by themselves, and the cards told one by
+ * one, of which only -ENOMEM counts. Returns 0, or negative errno with the sentence.
+ */
+static int run_and_tell(const char *commands, const struct netstate *own,
+			const struct netstate *list, long n, bool out, struct error *err)
 {
-	int ret = tell_some(own, list, n, out);
+	struct error why;
+	int ret = run(commands, own, list, n, out, err);
 
-	for (long i = 0; ret && ret != -ENOMEM && i < n; i++)
-		if (tell_some(own, &list[i], 1, out) == -ENOMEM)
+	if (!ret || n <= 0)
+		return ret;
+	ret = nft_run(commands, err);
+	if (ret)
+		return ret;
+	for (long i = 0; i < n; i++)
+		if (run("", own, &list[i], 1, out, &why) == -ENOMEM)
 			ret = -ENOMEM;
-	return ret == -ENOMEM ? ret : 0;
+	return ret ? error_set(err, ENOMEM, "out of memory") : 0;
 }
 
 /*
@@ -80,27 +92,24 @@ static int tell_others(const struct netstate *own, const struct netstate *list, 
 static int remove_card(const struct netstate *card, struct error *err)
 {
 	AUTO_FREE struct netstate *others = NULL;
+	long n = card->vm[0] ? netstate_others(card, &others) : 0;
 	char commands[4 * (NETSTATE_TABLE_MAX + 24)];
 	const char *t = card->table;
 	int len = snprintf(commands, sizeof(commands),
 			   "add table netdev %s\ndelete table netdev %s\n", t, t);
-	long n;
 	int ret;
 
 	if (card->nat)
 		snprintf(commands + len, sizeof(commands) - (size_t)len,
 			 "add table inet %s\ndelete table inet %s\n", t, t);
-	ret = nft_run(commands, err);
+	ret = run_and_tell(commands, card, others, n, true, err);
 	if (ret)
 		return ret;
 	ret = card->nat ? rtnl_delete_link(t) : 0;
 	if (ret)
 		return error_set(err, -ret, "cannot remove the interface %s: %s", t,
 				 strerror(-ret));
-	n = card->vm[0] ? netstate_others(card, &others) : 0;
-	if (n < 0 || tell_others(card, others, n, true))
-		return error_set(err, ENOMEM, "out of memory");
-	return 0;
+	return n < 0 ? error_set(err, ENOMEM, "out of memory") : 0;
 }
 
 int edge_load(const struct netstate *own, const char *rules, struct error *err)
@@ -110,6 +119,7 @@ int edge_load(const struct netstate *own, const char *rules, struct error *err)
 	size_t size = 0;
 	long n = netstate_others(own, &others);
 	FILE *f = n < 0 ? NULL : open_memstream(&commands, &size);
+	struct error why;
 	int ret;
 
 	if (!f)
@@ -119,11 +129,10 @@ int edge_load(const struct netstate *own, const char *rules, struct error *err)
 		write_meeting(f, own, &others[i], false);
 	if (fclose(f))
 		return error_set(err, ENOMEM, "out of memory");
-	ret = nft_run(commands, err);
-	if (ret || !tell_others(own, others, n, false))
-		return ret;
-	remove_card(own, err);
-	return error_set(err, ENOMEM, "out of memory");
+	ret = run_and_tell(commands, own, others, n, false, err);
+	if (ret == -ENOMEM) /* the rules may be there, without all others knowing */
+		remove_card(own, &why);
+	return ret;
 }
 
 void edge_drop(struct netstate *card, const char *failed)

@@ -125,6 +125,13 @@ expect_not has 'netdev kvmbox-edge1 others' $one
 nft delete table netdev kvmbox-edge1
 end four
 expect_not has 'netdev kvmbox-edge2 others' 02:00:00:00:00:04
+start five --net "tap=tap0,mac=02:00:00:00:00:05"
+expect_tables 'table netdev kvmbox-edge0 table netdev kvmbox-edge2 '
+expect has 'netdev kvmbox-edge0 others' $two
+expect has 'netdev kvmbox-edge0 others' $three
+expect has 'netdev kvmbox-edge2 others' 02:00:00:00:00:05
+end five
+expect_not has 'netdev kvmbox-edge2 others' 02:00:00:00:00:05
 end two
 end three
 expect_tables ''
