@@ -21,15 +21,6 @@ static int parse_queues(struct disk_config *disk, const char *where, const char 
 	return set_disk_queues(disk, where, queues, err);
 }
 
-static int set_switch(bool *on, const char *where, const char *value, struct error *err)
-{
-	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
-		return error_set(err, EINVAL, "%s: \"%s\" is neither on nor off", where,
-				 word_show(value).text);
-	*on = strcmp(value, "on") == 0;
-	return 0;
-}
-
 static int parse_fixed_buffers(struct disk_config *disk, const char *where, const char *value,
 			       struct error *err)
 {

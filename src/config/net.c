@@ -284,11 +284,11 @@ static int finish_limits(struct net_config *net, struct error *err)
 static int parse_filter(struct net_config *net, const char *where, const char *value,
 			struct error *err)
 {
-	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
-		return error_set(err, EINVAL, "%s: \"%s\" is neither on nor off", where,
-				 word_show(value).text);
-	net->unfiltered = strcmp(value, "off") == 0;
-	return 0;
+	bool filter = true;
+	int ret = set_switch(&filter, where, value, err);
+
+	net->unfiltered = !filter;
+	return ret;
 }
 
 static const struct {

@@ -222,6 +222,15 @@ int set_timeout(struct boot_config *cfg, const char *where, const char *time, st
 	return 0;
 }
 
+int set_switch(bool *on, const char *where, const char *value, struct error *err)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return error_set(err, EINVAL, "%s: \"%s\" is neither on nor off", where,
+				 word_show(value).text);
+	*on = strcmp(value, "on") == 0;
+	return 0;
+}
+
 int set_path(char **field, const char *where, const char *path, struct error *err)
 {
 	if (!*path)

@@ -19,6 +19,9 @@ int set_mem_mib(struct boot_config *cfg, const char *where, int64_t mib, struct 
 int set_workdir(struct boot_config *cfg, const char *where, const char *dir, struct error *err);
 int set_timeout(struct boot_config *cfg, const char *where, const char *time, struct error *err);
 
+/* "on" or "off". */
+int set_switch(bool *on, const char *where, const char *value, struct error *err);
+
 /* A host path in *@field: anything but an empty string. */
 int set_path(char **field, const char *where, const char *path, struct error *err);
 
