@@ -41,7 +41,6 @@ struct parse {
 	struct net_config *net;     /* the network interface under way */
 	struct limits *limits;      /* the limiter under way, */
 	struct bucket_spec *bucket; /* and its token bucket */
-	bool refill_given;
 	const char *net_ids[CONFIG_NETS_MAX];
 	size_t nnets;
 	bool mem_given; /* by one of the two keys there are for it */
@@ -293,7 +292,6 @@ static int enter_bucket_time(struct parse *p, const struct at *at, struct json_o
 
 static int enter_bucket_refill(struct parse *p, const struct at *at, struct json_object *value)
 {
-	p->refill_given = true;
 	return enter_tokens(p, at, value, BUCKET_TOKENS_MAX, &p->bucket->refill);
 }
 
@@ -312,7 +310,6 @@ static int enter_bucket(struct parse *p, const struct at *at, struct json_object
 	int ret;
 
 	p->bucket = &bucket;
-	p->refill_given = false;
 	ret = ENTER_OBJECT(p, at, value, keys);
 	p->bucket = NULL;
 	for (size_t i = 0; ret == 0 && i < sizeof(required) / sizeof(required[0]); i++)
@@ -320,7 +317,7 @@ static int enter_bucket(struct parse *p, const struct at *at, struct json_object
 			ret = refuse(p, at, "the key %s is missing", required[i]);
 	if (ret < 0)
 		return ret;
-	if (!p->refill_given)
+	if (!json_object_object_get(value, "refill"))
 		bucket.refill = bucket.size;
 	if (!bucket.size || !bucket.refill_ms || !bucket.refill)
 		bucket = (struct bucket_spec){ 0 };
