@@ -4,10 +4,11 @@
  * it, be it the host's own network, a bridge or a router:
  *
  *   from_guest   frames with the card's own MAC, of IPv4, IPv6 and ARP; so no VLAN tags, no
- * spanning tree, nothing that asks a switch for something from_arp     whole ARP packets about
- * itself: with its own MAC and address as the sender's, or asking whether somebody else has the
- * address it is about to take from_ip4     with its own address; no answers of a DHCP server, no
- * redirects, no adverts from_ip6     likewise; adverts of neighbours about itself only
+ *                spanning tree, nothing that asks a switch for something
+ *   from_arp     whole ARP packets about itself: with its own MAC and address as the sender's, or
+ *                asking whether somebody else has the address it is about to take
+ *   from_ip4     with its own address; no answers of a DHCP server, no redirects, no adverts
+ *   from_ip6     likewise; adverts of neighbours about itself only
  *
  * A list of what passes is safer than one of what does not, and IPv6 needs it: what cannot be read
  * must not pass. A header chain that a fragment cuts short hides what follows (RFC 7113), so behind

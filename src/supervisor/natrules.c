@@ -11,9 +11,10 @@
  *   dns_source   DNS queries for a resolver that only answers 127.0.0.1
  *   to_host      from the guest to the host: echo, neighbours, DNS; nothing else
  *   forward      to the guest: answers, published ports, and the guests that are allowed to;
- * nothing else from_guest   leaves with the host's address; so do packets from the host's 127/8 and
- * from the guest itself that a published port has turned around; to a guest that may talk to this
- * one it leaves as it is
+ *                nothing else
+ *   from_guest   leaves with the host's address; so do packets from the host's 127/8 and from the
+ *                guest itself that a published port has turned around; to a guest that may talk to
+ *                this one it leaves as it is
  *
  * An "accept" here only ends this table's say: the host's own tables can still drop.
  */
