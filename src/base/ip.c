@@ -66,6 +66,30 @@ struct ip_text ip_show_prefix(const struct ip_addr *ip)
 	return t;
 }
 
+struct mac_text mac_show(const uint8_t mac[6])
+{
+	struct mac_text t;
+
+	snprintf(t.text, sizeof(t.text), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+		 mac[3], mac[4], mac[5]);
+	return t;
+}
+
+int mac_parse(const char *s, uint8_t out[6])
+{
+	const size_t len = sizeof("00:00:00:00:00:00") - 1;
+	uint8_t mac[6];
+	int end = -1;
+
+	if (strlen(s) != len || strspn(s, "0123456789abcdefABCDEF:") != len ||
+	    sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3],
+		   &mac[4], &mac[5], &end) != 6 ||
+	    end != (int)len)
+		return -EINVAL;
+	memcpy(out, mac, sizeof(mac));
+	return 0;
+}
+
 bool ip_overlap(const struct ip_addr *a, const struct ip_addr *b)
 {
 	unsigned int common = a->prefix < b->prefix ? a->prefix : b->prefix;

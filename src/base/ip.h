@@ -32,6 +32,16 @@ struct ip_text {
 struct ip_text ip_show(const struct ip_addr *ip);
 struct ip_text ip_show_prefix(const struct ip_addr *ip);
 
+struct mac_text {
+	char text[sizeof("00:00:00:00:00:00")];
+};
+
+/* A MAC address as "02:00:00:00:00:0a". */
+struct mac_text mac_show(const uint8_t mac[6]);
+
+/* Read that, in small or capital letters. Returns 0; or -EINVAL, with @out as it was. */
+int mac_parse(const char *s, uint8_t out[6]);
+
 /* Whether the networks of @a and @b have an address in common. */
 bool ip_overlap(const struct ip_addr *a, const struct ip_addr *b);
 

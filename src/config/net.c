@@ -55,12 +55,8 @@ int set_net_mac(struct net_config *net, const char *where, const char *mac, stru
 {
 	static const uint8_t zeroes[sizeof(net->mac)];
 	uint8_t bytes[sizeof(net->mac)];
-	int end = -1;
 
-	if (strlen(mac) != 17 ||
-	    sscanf(mac, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &bytes[0], &bytes[1], &bytes[2],
-		   &bytes[3], &bytes[4], &bytes[5], &end) != 6 ||
-	    end != 17 || strspn(mac, "0123456789abcdefABCDEF:") != 17)
+	if (mac_parse(mac, bytes))
 		return error_set(err, EINVAL,
 				 "%s: \"%s\" is not a MAC address such as 02:00:00:00:00:01", where,
 				 word_show(mac).text);

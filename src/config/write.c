@@ -182,15 +182,12 @@ static void add_addresses(struct writer *w, struct json_object *object, const ch
 static struct json_object *interface(struct writer *w, const struct net_config *net)
 {
 	struct json_object *o = json_object_new_object();
-	char mac[sizeof("00:00:00:00:00:00")];
 
 	if (net->mode == NET_TAP)
 		add_string(w, o, "host_dev_name", net->tap);
 	else
 		add_string(w, o, "mode", net->mode == NET_NAT ? "nat" : "user");
-	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", net->mac[0], net->mac[1],
-		 net->mac[2], net->mac[3], net->mac[4], net->mac[5]);
-	add_string(w, o, "guest_mac", net->has_mac ? mac : NULL);
+	add_string(w, o, "guest_mac", net->has_mac ? mac_show(net->mac).text : NULL);
 	add_number(w, o, "mtu", net->mtu);
 	add_number(w, o, "queues", net->queues);
 	add_limits(w, o, "rx_rate_limiter", &net->rx_limits);

@@ -27,15 +27,13 @@ static void write_element(FILE *f, const char *set, const char *element, bool ou
 static void write_meeting(FILE *f, const struct netstate *card, const struct netstate *other,
 			  bool out)
 {
-	char set[NETSTATE_TABLE_MAX + 24], mac[sizeof("00:00:00:00:00:00")];
+	char set[NETSTATE_TABLE_MAX + 24];
 
 	if (card->nat != other->nat || netstate_allowed(card, other) != card->nat)
 		return;
 	if (!card->nat) {
 		snprintf(set, sizeof(set), "netdev %s others", card->table);
-		snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", other->mac[0],
-			 other->mac[1], other->mac[2], other->mac[3], other->mac[4], other->mac[5]);
-		write_element(f, set, mac, out);
+		write_element(f, set, mac_show(other->mac).text, out);
 		return;
 	}
 	snprintf(set, sizeof(set), "inet %s allowed4", card->table);

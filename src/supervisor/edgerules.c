@@ -66,11 +66,6 @@ static bool has_ip6(const struct edge *edge)
 	return !edge->nips || edge->shared || has_family(edge, AF_INET6);
 }
 
-static void write_mac(FILE *f, const uint8_t mac[6])
-{
-	fprintf(f, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
-}
-
 static void write_bytes(FILE *f, const uint8_t *bytes, size_t n)
 {
 	fprintf(f, "0x");
@@ -94,14 +89,15 @@ static void write_ip4s(FILE *f, const struct edge *edge)
 
 static void write_from_arp(FILE *f, const struct edge *edge)
 {
-	fprintf(f, "\tchain from_arp {\n"
-		   "\t\t" NEIGHBOUR_LIMIT "\n"
-		   "\t\tarp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp saddr ether ");
-	write_mac(f, edge->mac);
-	fprintf(f, " goto arp_sender\n"
-		   "\t\tcounter drop\n"
-		   "\t}\n"
-		   "\tchain arp_sender {\n");
+	fprintf(f,
+		"\tchain from_arp {\n"
+		"\t\t" NEIGHBOUR_LIMIT "\n"
+		"\t\tarp htype 1 arp ptype ip arp hlen 6 arp plen 4 arp saddr ether %s goto "
+		"arp_sender\n"
+		"\t\tcounter drop\n"
+		"\t}\n"
+		"\tchain arp_sender {\n",
+		mac_show(edge->mac).text);
 	if (!edge->nips) {
 		fprintf(f, "\t\taccept\n\t}\n");
 		return;
@@ -262,13 +258,10 @@ void edge_rules_write(FILE *f, const struct edge *edge)
 		"\t\ttype filter hook ingress device \"%s\" priority filter; policy drop;\n"
 		"\t\t" FRAMES_LIMIT "\n"
 		"\t\tmeta pkttype broadcast " NEIGHBOUR_LIMIT "\n"
-		"\t\tether saddr ",
-		edge->device);
-	write_mac(f, edge->mac);
-	fprintf(f,
-		" ether type vmap { arp : goto from_arp, ip : goto from_ip4%s }\n"
+		"\t\tether saddr %s ether type vmap { arp : goto from_arp, ip : goto from_ip4%s }\n"
 		"\t\tcounter drop\n"
 		"\t}\n"
 		"}\n",
+		edge->device, mac_show(edge->mac).text,
 		has_ip6(edge) ? ", ip6 : goto from_ip6" : "");
 }

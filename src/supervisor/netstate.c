@@ -71,9 +71,8 @@ char *netstate_text(const struct netstate *s)
 
 	if (!f)
 		return NULL;
-	fprintf(f, "kind %s\nnetns %" PRIu64 "\npid %d\nvm %s\nmac %02x:%02x:%02x:%02x:%02x:%02x\n",
-		s->nat ? "nat" : "tap", s->netns, (int)s->pid, s->vm, s->mac[0], s->mac[1],
-		s->mac[2], s->mac[3], s->mac[4], s->mac[5]);
+	fprintf(f, "kind %s\nnetns %" PRIu64 "\npid %d\nvm %s\nmac %s\n", s->nat ? "nat" : "tap",
+		s->netns, (int)s->pid, s->vm, mac_show(s->mac).text);
 	write_ip(f, &s->ip4);
 	write_ip(f, &s->ip6);
 	for (size_t i = 0; i < s->nallow; i++)
@@ -98,7 +97,6 @@ static int copy_name(char *to, const char *name)
 static int parse_line(struct netstate *s, const char *key, const char *value)
 {
 	struct ip_addr ip;
-	uint8_t *m = s->mac;
 
 	if (strcmp(key, "kind") == 0)
 		s->nat = strcmp(value, "nat") == 0;
@@ -109,10 +107,7 @@ static int parse_line(struct netstate *s, const char *key, const char *value)
 	else if (strcmp(key, "vm") == 0)
 		return copy_name(s->vm, value);
 	else if (strcmp(key, "mac") == 0)
-		return sscanf(value, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx", &m[0], &m[1], &m[2],
-			      &m[3], &m[4], &m[5]) == 6
-			       ? 0
-			       : -EINVAL;
+		return mac_parse(value, s->mac);
 	else if (strcmp(key, "allow") == 0)
 		return s->nallow < CONFIG_ALLOWS_MAX ? copy_name(s->allow[s->nallow++], value)
 						     : -EINVAL;

@@ -63,6 +63,29 @@ Test(base_ip, refused)
 	cr_expect_eq(a.family, 77);
 }
 
+Test(base_ip, mac)
+{
+	static const char *const refused[] = {
+		"",
+		"02:00:00:00:00",
+		"02:00:00:00:00:0g",
+		"02:00:00:00:00:1:",
+		"2:00:00:00:00:001",
+		"02:00:00:00:00:-1",
+		"02:00:00:00: 0:01",
+		"02:00:00:00:00:01:",
+		"02-00-00-00-00-01",
+		"0x:00:00:00:00:01",
+	};
+	uint8_t mac[6];
+
+	cr_assert_eq(mac_parse("02:00:00:aB:Cd:0f", mac), 0);
+	cr_expect_str_eq(mac_show(mac).text, "02:00:00:ab:cd:0f");
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		cr_expect_eq(mac_parse(refused[i], mac), -EINVAL, "%s", refused[i]);
+	cr_expect_str_eq(mac_show(mac).text, "02:00:00:ab:cd:0f");
+}
+
 Test(base_ip, overlap)
 {
 	static const struct {
