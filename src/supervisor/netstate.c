@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/dirs.h"
 
 #define STATE_DIR  "/run/kvmbox/net"
 #define STATE_LOCK STATE_DIR "/lock"
@@ -34,10 +35,11 @@ static struct state_path state_path(const char *table)
 
 int netstate_lock(struct error *err)
 {
-	mkdir("/run/kvmbox", 0755);
-	if (mkdir(STATE_DIR, 0700) && errno != EEXIST)
-		return error_set(err, errno, "cannot make the directory %s: %s", STATE_DIR,
-				 strerror(errno));
+	int ret = dirs_make(STATE_DIR);
+
+	if (ret)
+		return error_set(err, -ret, "cannot make the directory %s: %s", STATE_DIR,
+				 strerror(-ret));
 
 	AUTO_CLOSE int fd = open(STATE_LOCK, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
@@ -180,8 +182,11 @@ int netstate_write(const struct netstate *s, struct error *err)
 	return 0;
 }
 
-/* Read the file @table. Returns 0 with *@alive; or negative errno when there is none. */
-static int read_state(struct netstate *s, const char *table, bool *alive)
+/*
+ * Read the file @table, from a process in @netns. Returns 0 with *@alive; or negative errno when
+ * there is none.
+ */
+static int read_state(struct netstate *s, const char *table, uint64_t netns, bool *alive)
 {
 	char text[TEXT_MAX];
 	ssize_t n;
@@ -197,22 +202,22 @@ static int read_state(struct netstate *s, const char *table, bool *alive)
 	/* Its VM may have died before it wrote there. */
 	if (netstate_parse(s, text)) {
 		s->nat = strchr(s->table, '-') == NULL;
-		s->netns = own_netns();
+		s->netns = netns;
 		s->vm[0] = '\0';
 	}
 	return 0;
 }
 
-/* The next file of @dir that is a card's of this network namespace. */
-static bool next_state(DIR *dir, struct netstate *s, bool *alive)
+/* The next file of @dir that is a card's of @netns, in which this process is. */
+static bool next_state(DIR *dir, uint64_t netns, struct netstate *s, bool *alive)
 {
 	const struct dirent *e;
 
 	while (dir && (e = readdir(dir))) {
 		if (strncmp(e->d_name, "kvmbox", 6) != 0 || strlen(e->d_name) >= sizeof(s->table) ||
-		    read_state(s, e->d_name, alive))
+		    read_state(s, e->d_name, netns, alive))
 			continue;
-		if (s->netns == own_netns())
+		if (s->netns == netns)
 			return true;
 		close(s->fd);
 	}
@@ -222,12 +227,13 @@ static bool next_state(DIR *dir, struct netstate *s, bool *alive)
 long netstate_others(const struct netstate *own, struct netstate **list)
 {
 	DIR *dir = opendir(STATE_DIR);
+	const uint64_t netns = own_netns();
 	struct netstate *all = NULL;
 	struct netstate s;
 	long n = 0;
 	bool alive;
 
-	while (n >= 0 && next_state(dir, &s, &alive)) {
+	while (n >= 0 && next_state(dir, netns, &s, &alive)) {
 		struct netstate *grown = NULL;
 
 		close(s.fd);
@@ -254,10 +260,11 @@ long netstate_others(const struct netstate *own, struct netstate **list)
 void netstate_remove_dead(void (*drop)(struct netstate *dead))
 {
 	DIR *dir = opendir(STATE_DIR);
+	const uint64_t netns = own_netns();
 	struct netstate s;
 	bool alive;
 
-	while (next_state(dir, &s, &alive)) {
+	while (next_state(dir, netns, &s, &alive)) {
 		if (alive)
 			netstate_leave(&s);
 		else

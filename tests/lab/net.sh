@@ -265,7 +265,7 @@ case_tap_two() {
 	expect_status 0
 	! grep 'the page of' second || fail "a VM reaches another of the same bridge"
 	[[ $(grep -c '^the page of one$' 'second--allow one') == 2 ]] || fail "the allowed VM does not reach the other: $(<'second--allow one')"
-	[[ -z $(nft list tables) ]] || fail "there are tables left: $(nft list tables)"
+	expect_nothing_left
 }
 
 # lies FILTER: boots a guest that pretends to be somebody else, and says in $neighbours what of it was believed.
