@@ -24,6 +24,9 @@
  * is no more than a spurious notification, which drivers have to bear (4.2.3.4), and interrupts are
  * edges: none is held up by it.
  *
+ * And a queue's addresses may come late, though in order (VIRTIO_MMIO_LATCHES): nothing is done
+ * with them before QueueReady is written, and nothing that a driver can read depends on them.
+ *
  * Three words of the page change under two kinds of threads: Status and InterruptStatus, which are
  * therefore only changed by atomic and/or, and ConfigGeneration, which only the device's loop
  * increments.

@@ -6,6 +6,14 @@
 #define VIRTIO_MMIO_BYTES 0x1000u /* of guest address space for one device */
 
 /*
+ * The addresses of the selected queue. A write there only stores a value, which none but a later
+ * write to another register acts on, and shows nothing: it may be handed in as late as the next of
+ * those, in order.
+ */
+#define VIRTIO_MMIO_LATCHES       0x80u
+#define VIRTIO_MMIO_LATCHES_BYTES 0x28u
+
+/*
  * The virtio-mmio transport (virtio 1.3, 4.2), register version 2. It knows nothing of KVM: kicks
  * come in, and interrupts go out, as eventfds.
  */

@@ -87,7 +87,9 @@ int vcpu_init(struct vcpu *v, int kvm_fd, int vm_fd, unsigned int id, unsigned i
 	}
 	v->run = run;
 	v->run_size = (size_t)size;
-	int ret = set_cpuid(v, kvm_fd, cpuid, ncpus);
+	int ret = id ? 0 : coalesced_attach(owner->coalesced, vm_fd, run, v->run_size);
+	if (!ret)
+		ret = set_cpuid(v, kvm_fd, cpuid, ncpus);
 	if (ret) {
 		vcpu_deinit(v);
 		return ret;
@@ -158,6 +160,7 @@ static void handle_unexpected(struct vcpu *v)
 static void handle_exit(struct vcpu *v)
 {
 	count(&v->user_exits);
+	coalesced_dispatch(v->owner->coalesced, v->owner->mmio);
 	switch (v->run->exit_reason) {
 	case KVM_EXIT_IO:
 		handle_pio(v);

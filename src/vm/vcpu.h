@@ -8,11 +8,13 @@
 
 #include "vm/bus.h"
 #include "vm/channel.h"
+#include "vm/coalesced.h"
 
 /* What a vCPU reports to; any vCPU's thread. */
 struct vcpu_owner {
 	const struct bus *pio;
 	const struct bus *mmio;
+	struct coalesced *coalesced;
 	/* The VM is over; @text may be NULL. Later calls change nothing. */
 	void (*end)(void *ctx, enum vm_end why, const char *text);
 	/* The thread is ready; returns whether it is to run the guest, or to end. */

@@ -78,6 +78,7 @@ struct vm {
 	struct machine machine;
 	struct kernel_image kernel;
 	struct vcpu_owner owner;
+	struct coalesced coalesced;
 	struct vcpu_gate gate;
 	struct start_line line;
 	bool paused;
@@ -549,6 +550,8 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 	if (!ret)
 		ret = write_ignore(vm->fd, base + VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
 	if (!ret)
+		ret = coalesced_add(vm->fd, base + VIRTIO_MMIO_LATCHES, VIRTIO_MMIO_LATCHES_BYTES);
+	if (!ret)
 		ret = virtio_mmio_new(dev, s->kick_fds, s->irq_fd, next_device_page(vm), &s->mmio);
 	vm->nslots++;
 	if (ret) {
@@ -833,7 +836,16 @@ static int create_vcpus(struct vm *vm)
 	cpuid->nent = CPUID_ENTRIES;
 	if (ioctl(vm->spec->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
 		return host_error(vm, -errno, "KVM does not tell which CPU it offers");
-	vm->owner = (struct vcpu_owner){ &vm->pio, &vm->mmio, vm_end, vcpu_begins, vm_paused, vm };
+	vm->coalesced = (struct coalesced)COALESCED_INIT;
+	vm->owner = (struct vcpu_owner){
+		.pio = &vm->pio,
+		.mmio = &vm->mmio,
+		.coalesced = &vm->coalesced,
+		.end = vm_end,
+		.begin = vcpu_begins,
+		.paused = vm_paused,
+		.ctx = vm,
+	};
 	vm->gate = (struct vcpu_gate)VCPU_GATE_INIT;
 	for (; vm->nvcpus < vm->spec->cpus; vm->nvcpus++) {
 		int ret = vcpu_init(&vm->vcpus[vm->nvcpus], vm->spec->kvm_fd, vm->fd, vm->nvcpus,
