@@ -17,7 +17,7 @@
 
 struct netstate {
 	char table[NETSTATE_TABLE_MAX];
-	int fd;         /* holds the lock; -1: there is no file */
+	int fd;         /* holds the lock, and only reads, as the monitor has it; -1: no file */
 	bool nat;       /* the interface is ours, too, and has the same name */
 	uint64_t netns; /* in which all of it is */
 	char vm[CONFIG_NAME_MAX + 1];
