@@ -92,6 +92,18 @@ static struct flock whole(short type)
 	return (struct flock){ .l_type = type, .l_whence = SEEK_SET };
 }
 
+/*
+ * Whoever lives there has a lock for readers, on a file that is open for reading only: the monitor
+ * has that descriptor, too, and is not to have one that it can write to.
+ */
+static bool lock_live(int fd)
+{
+	struct flock lock = whole(F_RDLCK);
+
+	return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+/* Whether nobody lives there, and nobody else comes to clear it away. */
 static bool lock_take(int fd)
 {
 	struct flock lock = whole(F_WRLCK);
@@ -101,7 +113,7 @@ static bool lock_take(int fd)
 
 static bool lock_is_held(int fd)
 {
-	struct flock lock = whole(F_RDLCK);
+	struct flock lock = whole(F_WRLCK);
 
 	return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
@@ -477,8 +489,8 @@ static int make_nameless(struct state_dir *dir, const char *root)
 	if (!mkdtemp(dir->path))
 		return -errno;
 	snprintf(lock, sizeof(lock), "%s/lock", dir->path);
-	dir->lock_fd = open(lock, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	if (dir->lock_fd >= 0 && lock_take(dir->lock_fd))
+	dir->lock_fd = open(lock, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (dir->lock_fd >= 0 && lock_live(dir->lock_fd))
 		return 0;
 	int ret = -errno;
 

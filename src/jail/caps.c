@@ -15,8 +15,9 @@ int ids_enter(struct jail *jail)
 	/* This drops the bounding set, too, which takes the rights that go with this. */
 	int ret = capng_change_id((int)jail->id, (int)jail->id,
 				  CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
+	/* Nobody else's are counted with that id's. */
 	if (!ret)
-		return 0;
+		return limits_lower(RLIMIT_NPROC, jail_tasks_max(jail));
 	/* In a container there may be no such user. */
 	if (errno != EINVAL)
 		return errno ? -errno : -EPERM;

@@ -185,6 +185,16 @@ static unsigned int enable_controllers(int dir)
 
 /* ---- limits ---- */
 
+unsigned int jail_tasks_max(const struct jail *jail)
+{
+	const struct jail_wish *w = &jail->wish;
+	/* Each ring has threads of the kernel's; one that is polled has another. */
+	unsigned int rings = 2 + w->workers;
+
+	return 1 + w->cpus + w->workers + rings * (1 + JAIL_RING_BOUNDED + JAIL_RING_UNBOUNDED) +
+	       PIDS_SPARE;
+}
+
 static int set_io_weight(const struct jail *jail, struct error *err)
 {
 	const char *what = "io.weight";
@@ -210,10 +220,6 @@ static int set_limits(const struct jail *jail, unsigned int has, struct error *e
 	unsigned long long cpus = w->cpus + 1ull + w->workers;
 	unsigned long long memory =
 		w->mem_bytes + w->mem_bytes / MEMORY_SHARE + MEMORY_OWN + w->file_memory;
-	/* Each ring has threads of the kernel's; one that is polled has another. */
-	unsigned int rings = 2 + w->workers;
-	unsigned int pids = 1 + w->cpus + w->workers +
-			    rings * (1 + JAIL_RING_BOUNDED + JAIL_RING_UNBOUNDED) + PIDS_SPARE;
 	int dir = jail->cgroup_fd;
 	const char *what = "cpu.max";
 	int ret = 0;
@@ -221,7 +227,7 @@ static int set_limits(const struct jail *jail, unsigned int has, struct error *e
 	if (has & CPU)
 		ret = write_at(dir, what, "%llu %u", cpus * PERIOD_US, PERIOD_US);
 	if (!ret && has & PIDS)
-		ret = write_at(dir, what = "pids.max", "%u", pids);
+		ret = write_at(dir, what = "pids.max", "%u", jail_tasks_max(jail));
 	if (!ret && has & MEMORY)
 		ret = write_at(dir, what = "memory.max", "%llu", memory);
 	if (!ret && has & MEMORY)

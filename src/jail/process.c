@@ -3,7 +3,6 @@
 #include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "jail/stages.h"
@@ -32,8 +31,7 @@ int libc_settle(struct jail *jail)
 	return 0;
 }
 
-/* Lower a limit for good; what is lower stays. */
-static int lower(int resource, rlim_t to)
+int limits_lower(int resource, rlim_t to)
 {
 	struct rlimit limit;
 
@@ -69,11 +67,12 @@ int limits_enter(struct jail *jail)
 	int ret;
 
 	/* Guest memory is not for core dumps. */
-	if ((ret = lower(RLIMIT_CORE, 0)) || (ret = lower(RLIMIT_NOFILE, FILES_MAX)) ||
+	if ((ret = limits_lower(RLIMIT_CORE, 0)) ||
+	    (ret = limits_lower(RLIMIT_NOFILE, FILES_MAX)) ||
 	    /* POSIX message queues are of no use to it. */
-	    (ret = lower(RLIMIT_MSGQUEUE, 0)) ||
+	    (ret = limits_lower(RLIMIT_MSGQUEUE, 0)) ||
 	    /* A disk image does not grow: what is written past its end would fill the host's. */
-	    (ret = lower(RLIMIT_FSIZE, jail->wish.file_max)))
+	    (ret = limits_lower(RLIMIT_FSIZE, jail->wish.file_max)))
 		return ret;
 	/* Such a write is then an error like any other. */
 	signal(SIGXFSZ, SIG_IGN);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <sys/resource.h>
+
 #include "jail/jail.h"
 
 /*
@@ -11,6 +13,7 @@
 /* process.c: what is the process's own. */
 int libc_settle(struct jail *jail);
 int limits_enter(struct jail *jail);
+int limits_lower(int resource, rlim_t to); /* for good; what is lower stays */
 int privileges_enter(struct jail *jail);
 int memory_enter(struct jail *jail);
 int parent_enter(struct jail *jail);
@@ -46,6 +49,9 @@ void cgroup_remove(struct jail *jail);
  */
 #define JAIL_RING_BOUNDED   32u
 #define JAIL_RING_UNBOUNDED 256u
+
+/* Threads, the kernel's for it included, and processes that the monitor can have at the most. */
+unsigned int jail_tasks_max(const struct jail *jail);
 
 static inline void jail_leave_out(struct jail *jail, enum jail_layer layer)
 {

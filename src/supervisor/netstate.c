@@ -164,7 +164,7 @@ void netstate_init(struct netstate *s, const struct boot_config *cfg, const uint
 
 int netstate_take(struct netstate *s, struct error *err)
 {
-	s->fd = open(state_path(s->table).text, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	s->fd = open(state_path(s->table).text, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
 	if (s->fd < 0 || flock(s->fd, LOCK_EX | LOCK_NB))
 		return error_set(err, errno, "cannot take %s: %s", state_path(s->table).text,
 				 strerror(errno));
@@ -174,10 +174,11 @@ int netstate_take(struct netstate *s, struct error *err)
 int netstate_write(const struct netstate *s, struct error *err)
 {
 	AUTO_FREE char *text = netstate_text(s);
+	AUTO_CLOSE int fd = open(state_path(s->table).text, O_WRONLY | O_CLOEXEC);
 
 	if (!text)
 		return error_set(err, ENOMEM, "out of memory");
-	if (pwrite(s->fd, text, strlen(text), 0) != (ssize_t)strlen(text))
+	if (fd < 0 || pwrite(fd, text, strlen(text), 0) != (ssize_t)strlen(text))
 		return error_set(err, EIO, "cannot write %s", state_path(s->table).text);
 	return 0;
 }
@@ -192,7 +193,7 @@ static int read_state(struct netstate *s, const char *table, uint64_t netns, boo
 	ssize_t n;
 
 	*alive = false;
-	*s = (struct netstate){ .fd = open(state_path(table).text, O_RDWR | O_CLOEXEC) };
+	*s = (struct netstate){ .fd = open(state_path(table).text, O_RDONLY | O_CLOEXEC) };
 	if (s->fd < 0)
 		return -errno;
 	snprintf(s->table, sizeof(s->table), "%s", table);

@@ -18,7 +18,7 @@
 
 struct netstate {
 	char table[NETSTATE_TABLE_MAX];
-	int fd;         /* holds the lock; -1: there is no file */
+	int fd;         /* holds the lock, and only reads, as the monitor has it; -1: no file */
 	bool nat;       /* the interface is ours, too, and has the same name */
 	uint64_t netns; /* in which all of it is */
 	pid_t pid;      /* the supervisor's, since names are unique in one state directory only */

@@ -112,6 +112,11 @@ end two
 expect_tables 'table netdev kvmbox-edge0 table netdev kvmbox-edge2 '
 expect_not has 'netdev kvmbox-edge0 others' $two
 
+# The monitor, which might be a guest's, has the file that tells others of the card, and cannot write there.
+files=$(ls -l "/proc/$(monitor_of one)/fd")
+expect grep -q -e '-> /run/kvmbox/net/kvmbox-edge0$' <<<"$files"
+expect_not grep -q -e '^l.w.* -> /run/kvmbox/' <<<"$files"
+
 # Whoever is killed goes with the next start, out of the tables of others, too.
 start two --net "tap=tap1,mac=$two"
 kill_all one KILL

@@ -130,6 +130,16 @@ Test(state, died)
 	cr_assert_str_eq(status_of("web"), "died");
 }
 
+/* The monitor has it, too, and might be a guest's. */
+Test(state, lock_cannot_be_written)
+{
+	struct state_dir dir;
+
+	cr_assert_eq(create(&dir, "web", &err), 0);
+	cr_expect_lt(write(dir.lock_fd, "x", 1), 0);
+	state_remove_own(&dir);
+}
+
 /* The lock goes with the last that holds it: a child that has inherited it counts. */
 Test(state, lock_is_inherited)
 {

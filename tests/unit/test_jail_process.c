@@ -96,7 +96,7 @@ static void try_others(void)
 
 static void try_limits(void)
 {
-	struct rlimit core, files;
+	struct rlimit core, files, tasks;
 	char page[4096] = "";
 	int fd = words;
 
@@ -104,6 +104,8 @@ static void try_limits(void)
 	EXPECT("dump core", !getrlimit(RLIMIT_CORE, &core) && core.rlim_max == 0);
 	EXPECT("open files without end",
 	       !getrlimit(RLIMIT_NOFILE, &files) && files.rlim_max <= 1024);
+	EXPECT("start processes without end",
+	       !has(JAIL_ID) || (!getrlimit(RLIMIT_NPROC, &tasks) && tasks.rlim_max <= 1000));
 	/* That file is open, and may be written, but not made longer than a disk. */
 	EXPECT("write a file", pwrite(fd, page, 1, FILE_MAX - 1) == 1);
 	EXPECT("grow a file", pwrite(fd, page, sizeof(page), FILE_MAX) < 0 && errno == EFBIG);
