@@ -135,6 +135,13 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 	return add_disk(l, &disk, err);
 }
 
+unsigned int launch_disk_number(const struct boot_config *cfg, size_t i)
+{
+	bool other_root = !cfg->full_system && !cfg->disks[0].root;
+
+	return (unsigned int)i + other_root;
+}
+
 static int add_disks(struct launch *l, const struct boot_config *cfg, struct error *err)
 {
 	size_t first = 0;

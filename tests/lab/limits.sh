@@ -43,6 +43,67 @@ case_disk() {
 	((vdd > 2 * vdb)) || fail "a disk without a limit is no faster: $vdd bytes a second"
 }
 
+# patch PART BODY: changes a part of the VM p.
+patch() {
+	curl -s --unix-socket "$state/p/control.sock" -X PATCH "http://x/$1" -d "$2"
+}
+
+# guest_reads: prints the bytes per second that the VM p reads of its disk, over 6 seconds.
+guest_reads() {
+	"$kvmbox" exec p /bin/sh -c '
+		dd if=/dev/vdb of=/dev/null bs=16k iflag=direct 2>/dev/null & dd=$!
+		set -- $(cat /sys/block/vdb/stat)
+		sectors=$3 start=$(tr -d . </proc/uptime)
+		sleep 6
+		set -- $(cat /sys/block/vdb/stat)
+		end=$(tr -d . </proc/uptime)
+		kill $dd
+		echo $((($3 - sectors) * 512 * 100 / (${end%% *} - ${start%% *})))'
+}
+
+# expect_limited RATE: it is what a limit of 256 KiB/s lets through.
+expect_limited() {
+	(($1 <= (256 << 10) * 11 / 10)) || fail "$1 bytes a second, by a limit of $((256 << 10))"
+	(($1 >= (256 << 10) / 2)) || fail "no more than $1 bytes a second, by a limit of $((256 << 10))"
+}
+
+# Limits that change while the guest reads, at the control socket.
+case_patch() {
+	own_state
+	need curl jq
+	local limited free again begin
+	local limit='{"rate_limiter": {"bandwidth": {"size": 16384, "refill_time": 1000, "refill": 262144}}}'
+	local none='{"drive_id": "vdb", "rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}}'
+	truncate -s 1G a
+	"$kvmbox" boot -d --name p --disk a,bw=256K,bw-burst=16K -- sleep 1000
+	limited=$(guest_reads)
+	[[ -z $(patch drives/vdb "$none") ]] || fail "a limit cannot be lifted"
+	"$kvmbox" inspect p | jq -e '.config.drives[0] | has("rate_limiter") | not' || fail "inspect shows a limit"
+	free=$(guest_reads)
+	[[ -z $(patch drives/vdb "$limit") ]] || fail "a limit cannot be set"
+	again=$(guest_reads)
+	note "limited to $((256 << 10)) bytes/s: $limited; not limited: $free; again: $again"
+	expect_limited "$limited"
+	expect_limited "$again"
+	((free > 2 * limited)) || fail "without the limit it is no faster: $free bytes a second"
+
+	# Who waits for a bucket that takes hours goes on when it is gone.
+	patch drives/vdb '{"rate_limiter": {"ops": {"size": 1, "refill_time": 36000000}}}'
+	"$kvmbox" exec p dd if=/dev/vdb of=/dev/null bs=4k count=8 iflag=direct 2>/dev/null &
+	sleep 3
+	kill -0 $! || fail "a limit of one request in ten hours lets eight through"
+	begin=$SECONDS
+	patch drives/vdb '{"rate_limiter": {"ops": {"size": 0, "refill_time": 0}}}'
+	wait $!
+	((SECONDS - begin < 20)) || fail "it took $((SECONDS - begin)) s until the guest read on"
+	patch drives/vdb '{"rate_limiter": {"ops": {"size": 1}}}' | grep -q 'drive: rate_limiter.ops: the key refill_time is missing' ||
+		fail "half a bucket is not refused"
+	patch drives/vdx "$limit" | grep -q 'no drive .*vdx' || fail "a disk that is not there can be limited"
+	"$kvmbox" inspect p | jq -e '.config.drives[0].rate_limiter == {"bandwidth": {"size": 16384, "refill_time": 1000,
+		"refill": 262144}}' || fail "inspect does not show what is in force"
+	"$kvmbox" stop -t 0 p
+}
+
 # rss PID: prints the KiB of memory that a process has resident.
 rss() {
 	awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"
