@@ -3,6 +3,8 @@
 # shellcheck disable=SC2016,SC2034,SC2086,SC2154  # guests expand their own; lib.sh and run share variables
 #
 # What a guest may take of its host.
+# shellcheck source=tests/lab/netlib.sh
+. "$lab/netlib.sh"
 
 # A disk with a limit gives the guest that much and little less, in bytes and in requests, over all of its queues; one
 # without it is not held back by its neighbour's.
@@ -102,6 +104,68 @@ case_patch() {
 	"$kvmbox" inspect p | jq -e '.config.drives[0].rate_limiter == {"bandwidth": {"size": 16384, "refill_time": 1000,
 		"refill": 262144}}' || fail "inspect does not show what is in force"
 	"$kvmbox" stop -t 0 p
+}
+
+# limited_card LIMIT: a guest behind the tap tap0 with this limit. It listens at port 5000 and throws away what comes;
+# a line of its input is a command of its shell's.
+limited_card() {
+	own_host
+	need jq mkfs.erofs
+	ip tuntap add tap0 mode tap
+	ip addr add 198.51.100.1/24 dev tap0
+	ip link set tap0 up
+	make_tree tree
+	copy_program tree bash
+	boot_async --net "tap=tap0,ip=198.51.100.2/24,$1" --mem 256M --rootfs tree -- /bin/bash -c '
+		busybox nc -l -p 5000 >/dev/null & echo ready
+		while read -r line; do eval "$line"; done'
+	await_line '^ready$'
+}
+
+# card_rate KEY: prints what passes tap0 in a second, counted over 8, after one for the burst.
+card_rate() {
+	local from to start end
+	sleep 1
+	from=$(ip -s -j link show tap0 | jq ".[0].stats64.$1") start=${EPOCHREALTIME/./}
+	sleep 8
+	to=$(ip -s -j link show tap0 | jq ".[0].stats64.$1") end=${EPOCHREALTIME/./}
+	echo $(((to - from) * 1000000 / (end - start)))
+}
+
+# expect_rate LIMIT RATE WHAT: the rate is that of the limit, or little less.
+expect_rate() {
+	(($2 <= $1 * 11 / 10)) || fail "$2 $3 a second, by a limit of $1"
+	(($2 >= $1 / 2)) || fail "no more than $2 $3 a second, by a limit of $1"
+}
+
+# A TCP stream each way is as fast as the card may be, in bytes.
+case_net_bytes() {
+	limited_card bw=512K
+	local sent received
+	busybox nc -l -p 5001 >/dev/null &
+	echo 'busybox nc 198.51.100.1 5001 </dev/zero & sender=$!' >&7
+	sent=$(card_rate rx.bytes)
+	echo 'kill $sender' >&7
+	dd if=/dev/zero bs=64k 2>/dev/null >/dev/tcp/198.51.100.2/5000 &
+	received=$(card_rate tx.bytes)
+	note "by a limit of $((512 << 10)) bytes/s the guest sends $sent and receives $received"
+	expect_rate $((512 << 10)) "$sent" 'bytes sent'
+	expect_rate $((512 << 10)) "$received" 'bytes received'
+}
+
+# So is a flood of datagrams, in packets.
+case_net_packets() {
+	limited_card pps=100
+	local sent received
+	echo 'exec 8>/dev/udp/198.51.100.1/9; while printf x >&8; do :; done 2>/dev/null & sender=$!' >&7
+	sent=$(card_rate rx.packets)
+	echo 'kill $sender' >&7
+	exec 8>/dev/udp/198.51.100.2/9
+	while :; do printf x >&8 || true; done 2>/dev/null &
+	received=$(card_rate tx.packets)
+	note "by a limit of 100 packets/s the guest sends $sent and receives $received"
+	expect_rate 100 "$sent" 'packets sent'
+	expect_rate 100 "$received" 'packets received'
 }
 
 # rss PID: prints the KiB of memory that a process has resident.
