@@ -40,6 +40,12 @@ struct launch_way {
 unsigned int launch_disk_number(const struct boot_config *cfg, size_t i);
 
 /*
+ * The machine's disk @number is held to @limits from now on: what the kernel enforces of that,
+ * beside the monitor. Returns 0 or negative errno.
+ */
+int launch_limit_disk(struct launch *l, unsigned int number, const struct limits *limits);
+
+/*
  * Resolve and open all that @cfg names and start the monitor, which then runs on its own. Returns
  * 0, or negative errno with the sentence in @err and nothing left behind.
  */

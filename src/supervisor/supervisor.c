@@ -503,9 +503,14 @@ static int ask_patch_drive(void *ctx, const char *id, struct json_object *body, 
 	struct message msg;
 	int ret = patch_drive(s->cfg, id, body, &msg, err);
 
-	if (!ret)
-		tell_limits(s, &msg);
-	return ret;
+	if (ret)
+		return ret;
+	tell_limits(s, &msg);
+	ret = launch_limit_disk(&s->launch, (unsigned int)msg.value, &msg.limits[0]);
+	if (ret)
+		log_line("io.max of the cgroup %s stays as it was: %s", s->launch.jail.cgroup,
+			 strerror(-ret));
+	return 0;
 }
 
 static int ask_patch_net(void *ctx, const char *id, struct json_object *body, struct error *err)
