@@ -66,7 +66,7 @@ case_enforce() {
 	"$kvmbox" ps
 	"$kvmbox" stats --json a
 	"$kvmbox" logs a
-	"$kvmbox" inspect a | jq -e '.jail.left_out | index("Landlock") == null'
+	"$kvmbox" inspect a | jq -e '.[0].jail.left_out | index("Landlock") == null'
 	curl -s --unix-socket s/a/control.sock -X PATCH http://x/drives/vdb -d '{"rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}}'
 	expect_no_denials 'a command'
 	"$kvmbox" audit --json a >audit.json || true
