@@ -381,6 +381,30 @@ static int probe_file(struct raw_disk *d, off_t size)
 	return 0;
 }
 
+/*
+ * The device of which @dev is a partition, or @dev. 0 where that is none that the kernel knows:
+ * file systems without one device (tmpfs, btrfs, overlay) have numbers of their own making.
+ */
+static dev_t whole_device(dev_t dev)
+{
+	char path[64], text[32] = "";
+	unsigned int maj, min;
+	int len = snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(dev),
+			   minor(dev));
+
+	if (access(path, F_OK)) {
+		path[len - (int)strlen("/partition")] = '\0';
+		return access(path, F_OK) ? 0 : dev;
+	}
+	/* A link to the partition's directory, which is in the device's. */
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(dev), minor(dev));
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+	    sscanf(text, "%u:%u", &maj, &min) != 2)
+		return 0;
+	return makedev(maj, min);
+}
+
 static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error *err)
 {
 	struct stat st;
@@ -395,6 +419,7 @@ static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error
 	if (ret)
 		return error_set(err, -ret, "disk %s: cannot find its size: %s", cfg->path,
 				 strerror(-ret));
+	d->disk.device = whole_device(S_ISBLK(st.st_mode) ? st.st_rdev : st.st_dev);
 	if (d->disk.capacity < 512)
 		return error_set(err, EINVAL,
 				 "disk %s is empty: a disk needs at least one sector of 512 bytes",

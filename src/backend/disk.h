@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/error.h"
@@ -67,6 +68,7 @@ struct disk {
 	bool read_only;
 	bool is_file;   /* and not a device */
 	bool in_memory; /* a file that is kept in the host's memory: tmpfs */
+	dev_t device;   /* the whole block device that it is on, or is; 0: none */
 	bool can_discard;
 	bool can_write_zeroes;
 };

@@ -22,6 +22,7 @@
 #define CONFIG_ALLOWS_MAX   16
 #define CONFIG_FORWARDS_MAX 8
 #define CONFIG_FORWARD_MAX  512 /* bytes of an address in the guest, with the NUL */
+#define CONFIG_ID_MAX       64  /* characters, as Firecracker's ids have */
 #define CONFIG_SERIAL_MAX   20  /* bytes of a virtio-blk serial number (virtio 1.3, 5.2.6.1) */
 #define CONFIG_NAME_MAX     63  /* it becomes the guest's host name */
 #define CONFIG_WEIGHT_MAX   10000
@@ -35,6 +36,7 @@ enum disk_direct {
 
 struct disk_config {
 	char *path;
+	char id[CONFIG_ID_MAX + 1]; /* what others call it at the control socket; "": not given */
 	bool read_only;
 	bool root;                          /* becomes the first disk, /dev/vda */
 	char serial[CONFIG_SERIAL_MAX + 1]; /* "": a default is made */
@@ -53,7 +55,8 @@ enum net_mode {
 
 struct net_config {
 	enum net_mode mode;
-	char tap[16]; /* IFNAMSIZ; NET_TAP only */
+	char id[CONFIG_ID_MAX + 1]; /* as a disk's */
+	char tap[16];               /* IFNAMSIZ; NET_TAP only */
 	bool has_mac;
 	uint8_t mac[6];
 	unsigned int mtu;                   /* 0: what the tap has */
@@ -92,8 +95,8 @@ struct forward_config {
 
 /*
  * One micro-VM as the user asked for it: the command line laid over a config file, checked, and not
- * changed any more after that. Strings are owned; NULL or 0 means "not given" where a default needs
- * knowledge that this module does not have.
+ * changed any more after that, but for limits (config_patch_drive()). Strings are owned; NULL or 0
+ * means "not given" where a default needs knowledge that this module does not have.
  */
 struct boot_config {
 	char *name;         /* never NULL after config_finish() */
@@ -152,6 +155,18 @@ int config_parse_boot(struct boot_config *cfg, int argc, char **argv, struct err
  */
 int config_parse_json(struct boot_config *cfg, const char *text, size_t len, const char *path,
 		      struct error *err);
+
+struct json_object;
+
+/*
+ * What may change of a disk, or a network card, while the VM runs: its limits, by the JSON of a
+ * request for the one with that @id. What @body does not name stays as it is. Returns 0 or negative
+ * errno with a sentence, and nothing is changed then.
+ */
+int config_patch_drive(struct disk_config *disk, const char *id, struct json_object *body,
+		       struct error *err);
+int config_patch_net(struct net_config *net, const char *id, struct json_object *body,
+		     struct error *err);
 
 /* Fill in defaults and check what belongs together. Returns 0 or negative errno with a sentence. */
 int config_finish(struct boot_config *cfg, struct error *err);

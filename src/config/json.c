@@ -36,13 +36,12 @@ struct parse {
 	const char *path;
 	struct error *err;
 	struct disk_config *disk; /* the drive under way */
-	const char *drive_ids[CONFIG_DISKS_MAX];
 	size_t ndrives;
 	struct net_config *net;     /* the network interface under way */
 	struct limits *limits;      /* the limiter under way, */
 	struct bucket_spec *bucket; /* and its token bucket */
-	const char *net_ids[CONFIG_NETS_MAX];
 	size_t nnets;
+	const char *id; /* that a request is for */
 	bool mem_given; /* by one of the two keys there are for it */
 	bool argv_given;
 };
@@ -489,29 +488,29 @@ static int enter_machine_config(struct parse *p, const struct at *at, struct jso
 
 /* drives */
 
-/* An id that none of the @n entries of @array before has; it becomes @ids[@n]. */
-static int enter_id(struct parse *p, const struct at *at, struct json_object *value,
-		    const char *array, const char **ids, size_t n)
+static int enter_id(struct parse *p, const struct at *at, struct json_object *value, char *field)
 {
 	const char *id;
 	int ret = get_string(p, at, value, &id);
 
-	if (ret < 0)
-		return ret;
-	if (!*id)
-		return refuse(p, at, "the id is empty");
-	for (size_t i = 0; i < n; i++) {
-		if (ids[i] && strcmp(ids[i], id) == 0)
-			return refuse(p, at, "%s[%zu] is called \"%s\" already", array, i,
-				      word_show(id).text);
-	}
-	ids[n] = id;
-	return 0;
+	return ret < 0 ? ret : set_id(field, where(p, at).text, id, p->err);
+}
+
+static int refuse_same_id(struct parse *p, const struct at *at, const char *array, size_t i,
+			  const char *id)
+{
+	return refuse(p, at, "%s[%zu] is called \"%s\" already", array, i, id);
 }
 
 static int enter_drive_id(struct parse *p, const struct at *at, struct json_object *value)
 {
-	return enter_id(p, at, value, "drives", p->drive_ids, p->ndrives);
+	char *id = p->disk->id;
+	int ret = enter_id(p, at, value, id);
+
+	for (size_t i = 0; !ret && i < p->cfg->ndisks; i++)
+		if (strcmp(p->cfg->disks[i].id, id) == 0)
+			ret = refuse_same_id(p, at, "drives", i, id);
+	return ret;
 }
 
 static int enter_drive_path(struct parse *p, const struct at *at, struct json_object *value)
@@ -638,7 +637,13 @@ static int enter_drives(struct parse *p, const struct at *at, struct json_object
 
 static int enter_net_id(struct parse *p, const struct at *at, struct json_object *value)
 {
-	return enter_id(p, at, value, "network-interfaces", p->net_ids, p->nnets);
+	char *id = p->net->id;
+	int ret = enter_id(p, at, value, id);
+
+	for (size_t i = 0; !ret && i < p->cfg->nnets; i++)
+		if (strcmp(p->cfg->nets[i].id, id) == 0)
+			ret = refuse_same_id(p, at, "network-interfaces", i, id);
+	return ret;
 }
 
 /* A string that @set enters into the network interface under way. */
@@ -1164,5 +1169,73 @@ int config_parse_json(struct boot_config *cfg, const char *text, size_t len, con
 	else
 		ret = enter_document(cfg, root, path, err);
 	json_object_put(root);
+	return ret;
+}
+
+/* ---- requests while the VM runs ---- */
+
+/* Firecracker has its clients say again which one they mean. */
+static int check_id(struct parse *p, const struct at *at, struct json_object *value)
+{
+	const char *id;
+	int ret = get_string(p, at, value, &id);
+
+	if (ret == 0 && strcmp(id, p->id) != 0)
+		ret = refuse(p, at, "\"%s\" is not the \"%s\" of the path", word_show(id).text,
+			     word_show(p->id).text);
+	return ret;
+}
+
+static int refuse_path(struct parse *p, const struct at *at, struct json_object *value)
+{
+	(void)value;
+	return refuse(p, at, "a disk keeps its file while the VM runs");
+}
+
+static bool is_given(struct json_object *body, const char *key)
+{
+	return json_object_object_get(body, key);
+}
+
+int config_patch_drive(struct disk_config *disk, const char *id, struct json_object *body,
+		       struct error *err)
+{
+	static const struct key_spec keys[] = {
+		{ "drive_id", check_id },
+		{ "path_on_host", refuse_path },
+		{ "rate_limiter", enter_drive_limits },
+	};
+	struct disk_config patched = *disk;
+	struct parse p = { .path = "drive", .err = err, .disk = &patched, .id = id };
+	int ret = ENTER_OBJECT(&p, NULL, body, keys);
+
+	if (ret == 0 && !is_given(body, "rate_limiter"))
+		ret = error_set(err, EINVAL,
+				"drive: nothing is to be changed; give a rate_limiter");
+	if (ret == 0)
+		disk->limits = patched.limits;
+	return ret;
+}
+
+int config_patch_net(struct net_config *net, const char *id, struct json_object *body,
+		     struct error *err)
+{
+	static const struct key_spec keys[] = {
+		{ "iface_id", check_id },
+		{ "rx_rate_limiter", enter_rx_limits },
+		{ "tx_rate_limiter", enter_tx_limits },
+	};
+	struct net_config patched = *net;
+	struct parse p = { .path = "network-interface", .err = err, .net = &patched, .id = id };
+	int ret = ENTER_OBJECT(&p, NULL, body, keys);
+
+	if (ret == 0 && !is_given(body, "rx_rate_limiter") && !is_given(body, "tx_rate_limiter"))
+		ret = error_set(err, EINVAL,
+				"network-interface: nothing is to be changed; give an "
+				"rx_rate_limiter or a tx_rate_limiter");
+	if (ret == 0) {
+		net->rx_limits = patched.rx_limits;
+		net->tx_limits = patched.tx_limits;
+	}
 	return ret;
 }

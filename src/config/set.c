@@ -91,6 +91,24 @@ int check_vm_name(const char *where, const char *name, struct error *err)
 	return 0;
 }
 
+int set_id(char *field, const char *where, const char *id, struct error *err)
+{
+	size_t len = strlen(id);
+
+	if (len == 0)
+		return error_set(err, EINVAL, "%s: the id is empty", where);
+	if (len > CONFIG_ID_MAX)
+		return error_set(err, EINVAL, "%s: \"%s\" has %zu characters, an id has at most %d",
+				 where, word_show(id).text, len, CONFIG_ID_MAX);
+	if (strspn(id, NAME_LETTERS "_.-") != len)
+		return error_set(err, EINVAL,
+				 "%s: \"%s\" is not an id, which is made of letters, digits, '_', "
+				 "'.' and '-'",
+				 where, word_show(id).text);
+	memcpy(field, id, len + 1);
+	return 0;
+}
+
 int set_name(struct boot_config *cfg, const char *where, const char *name, struct error *err)
 {
 	int ret = check_vm_name(where, name, err);

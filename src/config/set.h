@@ -56,6 +56,9 @@ int add_net(struct boot_config *cfg, const char *where, const struct net_config 
 int add_publish(struct boot_config *cfg, const char *where, const char *publish, struct error *err);
 int add_allow(struct boot_config *cfg, const char *where, const char *name, struct error *err);
 
+/* An id of a disk or network card, in @field of CONFIG_ID_MAX characters and a NUL. */
+int set_id(char *field, const char *where, const char *id, struct error *err);
+
 /* Check that a VM may be called @name. */
 int check_vm_name(const char *where, const char *name, struct error *err);
 

@@ -153,6 +153,7 @@ static struct json_object *drive(struct writer *w, const struct disk_config *dis
 	};
 	struct json_object *o = json_object_new_object();
 
+	add_string(w, o, "drive_id", disk->id[0] ? disk->id : NULL);
 	add_string(w, o, "path_on_host", disk->path);
 	add_true(w, o, "is_root_device", disk->root);
 	add_true(w, o, "is_read_only", disk->read_only);
@@ -183,6 +184,7 @@ static struct json_object *interface(struct writer *w, const struct net_config *
 {
 	struct json_object *o = json_object_new_object();
 
+	add_string(w, o, "iface_id", net->id[0] ? net->id : NULL);
 	if (net->mode == NET_TAP)
 		add_string(w, o, "host_dev_name", net->tap);
 	else

@@ -136,7 +136,7 @@ static void request_submit(struct blk_request *r)
 	struct blk *b = r->queue->blk;
 	struct limiter_gate *gate = &r->queue->gate;
 
-	if (gate->limiter)
+	if (limiter_limits(gate))
 		limiter_charge(gate, 1, moves_bytes(r->io.op) ? r->io.len : 0);
 
 	/* 5.2.6.2: a driver that cannot flush is owed write-through. */
@@ -297,7 +297,7 @@ static int take_request(struct blk_queue *q)
 	struct blk_request *r;
 	int ret;
 
-	if (q->gate.limiter && virtq_has_more(q->virtq) && !limiter_open(&q->gate))
+	if (limiter_limits(&q->gate) && virtq_has_more(q->virtq) && !limiter_open(&q->gate))
 		return -EAGAIN;
 	r = request_get(q);
 

@@ -3,16 +3,21 @@
  * Queues on several threads take from the same buckets, under a lock that is held for some
  * additions and a division, and that a device without a limit never sees.
  *
+ * The buckets may be changed at any time. A queue that waits looks at them when its timer rings,
+ * and asks anew; so a change reaches it as soon as that, and nobody has to call it.
+ *
  * Who finds the gate closed gets a ticket, and while tickets are out only the oldest goes through:
- * it gives its ticket back and may go on until the buckets are empty, when it gets a new one. So
- * the queues have their turns one after the other. A queue that has a ticket also has a timer,
- * which never waits for long; if it rings and the queue does not ask, because it was reset, say,
- * the ticket is void.
+ * it gives its ticket back and may go on until the buckets are empty, when it gets a new one, or
+ * until the next one asks. So the queues have their turns one after the other. A queue that has a
+ * ticket also has a timer, which never waits for long; if it rings and the queue does not ask,
+ * because it was reset, say, the ticket is void.
  */
 #include "device/limiter.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -27,32 +32,50 @@
 struct limiter {
 	uint64_t (*clock)(void);
 	unsigned int ngates;
+	atomic_bool limits; /* for who has not the lock, that one of the buckets does */
 
 	pthread_mutex_t lock; /* the rest */
 	bool has_ops, has_bytes;
 	struct bucket ops, bytes;
 	uint64_t last_ticket;
 	uint64_t tickets[LIMITER_GATES_MAX]; /* by gate; 0: none */
+	const struct limiter_gate *turn;     /* whose it is; NULL: nobody's */
 };
 
 int limiter_new(const struct limits *limits, uint64_t (*clock)(void), struct limiter **out)
 {
-	struct limiter *l;
+	struct limiter *l = calloc(1, sizeof(*l));
 
-	*out = NULL;
-	if (!bucket_limits(&limits->ops) && !bucket_limits(&limits->bytes))
-		return 0;
-	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
 	l->clock = clock ? clock : clock_now_ns;
-	l->has_ops = bucket_limits(&limits->ops);
-	l->has_bytes = bucket_limits(&limits->bytes);
-	bucket_init(&l->ops, &limits->ops, l->clock());
-	bucket_init(&l->bytes, &limits->bytes, l->clock());
 	pthread_mutex_init(&l->lock, NULL);
+	limiter_set(l, limits);
 	*out = l;
 	return 0;
+}
+
+/* Returns whether @bucket limits anything from now on. */
+static bool set_bucket(struct bucket *bucket, const struct bucket_spec *spec, uint64_t now)
+{
+	if (!bucket_limits(spec)) {
+		*bucket = (struct bucket){ 0 };
+		return false;
+	}
+	if (memcmp(&bucket->spec, spec, sizeof(*spec)) != 0)
+		bucket_init(bucket, spec, now);
+	return true;
+}
+
+void limiter_set(struct limiter *l, const struct limits *limits)
+{
+	pthread_mutex_lock(&l->lock);
+	uint64_t now = l->clock();
+
+	l->has_ops = set_bucket(&l->ops, &limits->ops, now);
+	l->has_bytes = set_bucket(&l->bytes, &limits->bytes, now);
+	atomic_store_explicit(&l->limits, l->has_ops || l->has_bytes, memory_order_relaxed);
+	pthread_mutex_unlock(&l->lock);
 }
 
 void limiter_free(struct limiter *limiter)
@@ -111,10 +134,12 @@ static void set_timer(struct limiter_gate *g, uint64_t ns)
 	loop_tag(sqe, g->source, 0, 0, 0);
 }
 
-static bool is_first(const struct limiter *l, unsigned int number)
+static bool is_first(const struct limiter *l, const struct limiter_gate *gate)
 {
-	uint64_t own = l->tickets[number];
+	uint64_t own = l->tickets[gate->number];
 
+	if (l->turn == gate)
+		return true;
 	for (unsigned int i = 0; i < l->ngates; i++)
 		if (l->tickets[i] && (!own || l->tickets[i] < own))
 			return false;
@@ -131,6 +156,11 @@ static uint64_t closed_for(struct limiter *l)
 	return ops > bytes ? ops : bytes;
 }
 
+bool limiter_limits(const struct limiter_gate *gate)
+{
+	return gate->limiter && atomic_load_explicit(&gate->limiter->limits, memory_order_relaxed);
+}
+
 bool limiter_open(struct limiter_gate *gate)
 {
 	struct limiter *l = gate->limiter;
@@ -140,11 +170,15 @@ bool limiter_open(struct limiter_gate *gate)
 	pthread_mutex_lock(&l->lock);
 	uint64_t ns = closed_for(l);
 
-	open = !ns && is_first(l, gate->number);
-	if (open)
+	open = !ns && is_first(l, gate);
+	if (open) {
 		l->tickets[gate->number] = 0;
-	else if (!l->tickets[gate->number])
+		l->turn = gate;
+	} else if (!l->tickets[gate->number]) {
 		l->tickets[gate->number] = ++l->last_ticket;
+	}
+	if (ns)
+		l->turn = NULL;
 	pthread_mutex_unlock(&l->lock);
 	if (!open)
 		set_timer(gate, ns ? ns : BATCH_NS);

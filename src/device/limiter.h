@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "base/bucket.h"
 #include "base/loop.h"
@@ -14,7 +15,8 @@
  * is charged once its cost is known. Queues that wait have their turn in the order in which they
  * began to, so that none is left out.
  *
- * A device without a limit has no limiter and asks nobody.
+ * What the limits are may change while queues run, from none to some and back. As long as there are
+ * none, nobody is asked.
  */
 struct limiter;
 
@@ -22,15 +24,20 @@ struct limiter;
 
 /*
  * A limiter to @limits, which are ok (bucket_spec_ok()), as time goes by @clock: nanoseconds, NULL
- * for clock_now_ns(). NULL is put in *@out where nothing is limited. On success the caller owns it.
- * Returns 0 or negative errno.
+ * for clock_now_ns(). On success the caller owns *@out. Returns 0 or negative errno.
  */
 int limiter_new(const struct limits *limits, uint64_t (*clock)(void), struct limiter **out);
 void limiter_free(struct limiter *limiter);
 
+/*
+ * Change what it limits to, to what is ok. A bucket that stays as it was keeps what is in it, any
+ * other begins full. Queues that wait follow in at most a tenth of a second. Any thread.
+ */
+void limiter_set(struct limiter *limiter, const struct limits *limits);
+
 /* One queue's way through a limiter. All but @limiter is the limiter's business. */
 struct limiter_gate {
-	struct limiter *limiter; /* NULL: none, and the gate is not asked */
+	struct limiter *limiter; /* NULL: none */
 	struct loop *loop;
 	void (*wake)(void *ctx, unsigned int queue);
 	void *ctx;
@@ -49,6 +56,9 @@ struct limiter_gate {
  */
 int limiter_gate_init(struct limiter_gate *gate, struct limiter *limiter, struct loop *loop,
 		      void (*wake)(void *ctx, unsigned int queue), void *ctx, unsigned int queue);
+
+/* Whether there is a limit, and the gate is to be asked. Any thread. */
+bool limiter_limits(const struct limiter_gate *gate);
 
 /*
  * Whether a request may be taken. If not, @wake is called later, in at most a tenth of a second.

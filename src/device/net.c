@@ -251,7 +251,7 @@ static void charge(struct limiter_gate *gate, const struct virtio_net_hdr_v1 *hd
 {
 	size_t part = le16toh(hdr->gso_size);
 
-	if (!gate->limiter)
+	if (!limiter_limits(gate))
 		return;
 	if (hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE || !part)
 		part = len;
@@ -382,7 +382,7 @@ static int tx_take(struct net *n, unsigned int pair)
 	struct limiter_gate *gate = &n->tx[pair].gate;
 	struct tx_frame *f;
 
-	if (gate->limiter && virtq_has_more(q) && !limiter_open(gate))
+	if (limiter_limits(gate) && virtq_has_more(q) && !limiter_open(gate))
 		return -EAGAIN;
 	f = tx_get(n, pair);
 	if (!f)
@@ -692,7 +692,7 @@ static void rx_run(struct net *n, unsigned int pair)
 	if (pair >= n->pairs || rx->in_flight || n->lost || !q->ready)
 		return;
 	virtq_suppress_kicks(q);
-	if (rx->gate.limiter && !limiter_open(&rx->gate))
+	if (limiter_limits(&rx->gate) && !limiter_open(&rx->gate))
 		return;
 	do {
 		if (rx->spiller)

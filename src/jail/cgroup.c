@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,7 +63,7 @@ __attribute__((format(printf, 3, 4))) static int write_at(int dir, const char *n
 							  const char *fmt, ...)
 {
 	AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
-	char text[64];
+	char text[160];
 	va_list ap;
 
 	if (fd < 0)
@@ -213,6 +214,41 @@ static int set_io_weight(const struct jail *jail, struct error *err)
 		   : 0;
 }
 
+/* " KEY=VALUE" of io.max. */
+struct io_word {
+	char text[40];
+};
+
+static struct io_word io_word(const char *key, uint64_t value)
+{
+	struct io_word w;
+
+	if (value)
+		snprintf(w.text, sizeof(w.text), " %s=%llu", key, (unsigned long long)value);
+	else
+		snprintf(w.text, sizeof(w.text), " %s=max", key);
+	return w;
+}
+
+int jail_limit_io(const struct jail *jail, const struct jail_io *io, unsigned int n)
+{
+	int ret = 0;
+
+	if (jail->cgroup_fd < 0)
+		return 0;
+	for (unsigned int i = 0; !ret && i < n; i++) {
+		ret = write_at(jail->cgroup_fd, "io.max", "%u:%u%s%s%s%s", major(io[i].device),
+			       minor(io[i].device), io_word("rbps", io[i].read_bytes).text,
+			       io_word("wbps", io[i].written_bytes).text,
+			       io_word("riops", io[i].reads).text,
+			       io_word("wiops", io[i].writes).text);
+		/* A kernel without it, or a device that has gone or has no queue to hold up. */
+		if (ret == -ENOENT || ret == -ENODEV || ret == -ENXIO || ret == -EOPNOTSUPP)
+			ret = 0;
+	}
+	return ret;
+}
+
 static int set_limits(const struct jail *jail, unsigned int has, struct error *err)
 {
 	const struct jail_wish *w = &jail->wish;
@@ -241,6 +277,10 @@ static int set_limits(const struct jail *jail, unsigned int has, struct error *e
 	}
 	if (!ret && w->cpu_weight)
 		ret = write_at(dir, what = "cpu.weight", "%u", w->cpu_weight);
+	if (!ret) {
+		what = "io.max";
+		ret = jail_limit_io(jail, w->io, w->nio);
+	}
 	if (ret)
 		return error_set(err, -ret, "cannot set %s of the cgroup %s: %s", what,
 				 jail->cgroup, strerror(-ret));

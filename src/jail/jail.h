@@ -34,6 +34,18 @@ enum jail_layer {
 /* What a thread of the monitor is there for. */
 enum jail_role { JAIL_LOOP, JAIL_WORKER, JAIL_VCPU, JAIL_ROLES };
 
+/*
+ * The most that may pass between the VM and a block device of the host in a second, besides what
+ * holds a disk to its limit: for a monitor that does not keep to that. 0: no limit.
+ */
+struct jail_io {
+	dev_t device;
+	uint64_t read_bytes, written_bytes;
+	uint64_t reads, writes;
+};
+
+#define JAIL_IO_MAX 16
+
 /* What the jail is to be; 0 or NULL where nothing is asked for. */
 struct jail_wish {
 	const char *name; /* of the VM */
@@ -45,6 +57,8 @@ struct jail_wish {
 	uint64_t locked_bytes; /* memory that it is to be able to lock */
 	unsigned int cpu_weight; /* 1 .. 10000 */
 	unsigned int io_weight;  /* likewise */
+	struct jail_io io[JAIL_IO_MAX];
+	unsigned int nio;
 };
 
 struct jail {
@@ -54,6 +68,7 @@ struct jail {
 	uid_t id;                /* of its own, user and group alike; 0: the caller's */
 	char cgroup[PATH_MAX];   /* the directory of its cgroup; "": none */
 	int cgroup_fd;           /* likewise; -1: none */
+	int label_fd;            /* where the monitor asks for its AppArmor profile; -1: nowhere */
 	int cgroup_lock;         /* until it is populated: nobody else is to remove it; -1: none */
 	struct sock_fprog filters[JAIL_ROLES]; /* len 0: none */
 };
@@ -75,6 +90,13 @@ void jail_release(struct jail *jail);
  * does, with a descriptor for the child in *@pidfd; or negative errno with the sentence in @err.
  */
 pid_t jail_fork(struct jail *jail, int *pidfd, struct error *err);
+
+/*
+ * Have the kernel hold the monitor to the @n of @io (io.max of its cgroup) instead of what it was
+ * held to for the same devices. Where there is no cgroup, or no such file, or the kernel cannot
+ * limit a device, nothing is done about it. Returns 0 or negative errno.
+ */
+int jail_limit_io(const struct jail *jail, const struct jail_io *io, unsigned int n);
 
 /* Whether the end of the monitor whose cgroup this is was the kernel's, for want of memory. */
 bool jail_ran_out_of_memory(const struct jail *jail);

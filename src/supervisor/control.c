@@ -306,6 +306,33 @@ static void patch_balloon(struct control *c, const struct http_request *req)
 	json_object_put(body);
 }
 
+/* Change what the last component of the path names. */
+static void patch_part(struct control *c, const struct http_request *req,
+		       int (*patch)(void *ctx, const char *id, struct json_object *body,
+				    struct error *err))
+{
+	struct json_object *body = body_object(c, req);
+	struct error err;
+
+	if (!body)
+		return;
+	if (patch(c->ctx, strrchr(req->path, '/') + 1, body, &err))
+		http_fault(c->http, req->id, 400, "%s", err.text);
+	else
+		http_reply(c->http, req->id, 204, NULL);
+	json_object_put(body);
+}
+
+static void patch_drive(struct control *c, const struct http_request *req)
+{
+	patch_part(c, req, c->ops->patch_drive);
+}
+
+static void patch_net(struct control *c, const struct http_request *req)
+{
+	patch_part(c, req, c->ops->patch_net);
+}
+
 static void post_stop(struct control *c, const struct http_request *req)
 {
 	struct json_object *body = body_object(c, req);
@@ -463,19 +490,38 @@ static void get_attach(struct control *c, const struct http_request *req)
 }
 
 static const struct resource {
-	const char *method, *path;
+	const char *method, *path; /* with a slash at its end: those below it */
 	void (*handle)(struct control *c, const struct http_request *req);
 } resources[] = {
-	{ "GET", "/", get_instance },           { "GET", "/version", get_version },
-	{ "GET", "/vm/config", get_config },    { "PATCH", "/vm", patch_vm },
-	{ "PUT", "/actions", put_actions },     { "GET", "/state", get_state },
-	{ "GET", "/stats", get_stats },         { "GET", "/health", get_health },
-	{ "GET", "/logs", get_logs },           { "GET", "/wait", get_wait },
-	{ "POST", "/stop", post_stop },         { "POST", "/kill", post_kill },
-	{ "POST", "/exec", post_exec },         { "GET", "/agent", get_agent },
-	{ "GET", "/attach", get_attach },       { "GET", "/balloon", get_balloon },
+	{ "GET", "/", get_instance },
+	{ "GET", "/version", get_version },
+	{ "GET", "/vm/config", get_config },
+	{ "PATCH", "/vm", patch_vm },
+	{ "PUT", "/actions", put_actions },
+	{ "GET", "/state", get_state },
+	{ "GET", "/stats", get_stats },
+	{ "GET", "/health", get_health },
+	{ "GET", "/logs", get_logs },
+	{ "GET", "/wait", get_wait },
+	{ "POST", "/stop", post_stop },
+	{ "POST", "/kill", post_kill },
+	{ "POST", "/exec", post_exec },
+	{ "GET", "/agent", get_agent },
+	{ "GET", "/attach", get_attach },
+	{ "GET", "/balloon", get_balloon },
 	{ "PATCH", "/balloon", patch_balloon },
+	{ "PATCH", "/drives/", patch_drive },
+	{ "PATCH", "/network-interfaces/", patch_net },
 };
+
+static bool is_resource(const struct resource *r, const char *path)
+{
+	size_t len = strlen(r->path);
+
+	if (len < 2 || r->path[len - 1] != '/')
+		return strcmp(r->path, path) == 0;
+	return strncmp(r->path, path, len) == 0 && path[len] && !strchr(path + len, '/');
+}
 
 static void handle_request(void *ctx, const struct http_request *req)
 {
@@ -485,7 +531,7 @@ static void handle_request(void *ctx, const struct http_request *req)
 	for (size_t i = 0; i < sizeof(resources) / sizeof(resources[0]); i++) {
 		const struct resource *r = &resources[i];
 
-		if (strcmp(r->path, req->path) != 0)
+		if (!is_resource(r, req->path))
 			continue;
 		if (strcmp(r->method, req->method) == 0) {
 			r->handle(c, req);

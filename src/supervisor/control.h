@@ -31,6 +31,12 @@ struct control_ops {
 	int (*attach)(void *ctx, int fd);
 	/* Have the guest give up @mib of its memory. 0, or -EINVAL with a sentence. */
 	int (*set_balloon)(void *ctx, int64_t mib, struct error *err);
+	/*
+	 * Change the disk, or the network card, with that @id as @body says. 0, or negative errno
+	 * with a sentence, and nothing has changed.
+	 */
+	int (*patch_drive)(void *ctx, const char *id, struct json_object *body, struct error *err);
+	int (*patch_net)(void *ctx, const char *id, struct json_object *body, struct error *err);
 	/* What the balloon is set to; the caller's. NULL: there is none. */
 	struct json_object *(*balloon)(void *ctx);
 	/* state.json, and the machine's configuration; the caller's. */

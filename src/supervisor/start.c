@@ -15,6 +15,7 @@
 
 #include "base/fds.h"
 #include "supervisor/datadir.h"
+#include "supervisor/iomax.h"
 #include "supervisor/terminal.h"
 #include "vm/channel.h"
 
@@ -133,6 +134,13 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 	w->root_overlay = l->rootfs.read_only;
 	w->root_read_only = disk.read_only && !w->root_overlay;
 	return add_disk(l, &disk, err);
+}
+
+unsigned int launch_disk_number(const struct boot_config *cfg, size_t i)
+{
+	bool other_root = !cfg->full_system && !cfg->disks[0].root;
+
+	return (unsigned int)i + other_root;
 }
 
 static int add_disks(struct launch *l, const struct boot_config *cfg, struct error *err)
@@ -317,6 +325,26 @@ static int start_monitor(struct launch *l, const struct launch_way *way, struct 
 
 /* ---- the jail ---- */
 
+/* As iomax_of() has it. */
+static unsigned int io_limits(const struct launch *l, bool all, struct jail_io io[JAIL_IO_MAX])
+{
+	struct iomax_disk disks[VM_DISKS_MAX];
+
+	for (unsigned int i = 0; i < l->spec.ndisks; i++)
+		disks[i] = (struct iomax_disk){ l->spec.disks[i].disk->device,
+						l->spec.disks[i].disk->read_only,
+						l->spec.disks[i].limits };
+	return iomax_of(disks, l->spec.ndisks, all, io);
+}
+
+int launch_limit_disk(struct launch *l, unsigned int number, const struct limits *limits)
+{
+	struct jail_io io[JAIL_IO_MAX];
+
+	l->spec.disks[number].limits = *limits;
+	return l->spec.jail ? jail_limit_io(l->spec.jail, io, io_limits(l, true, io)) : 0;
+}
+
 static int make_jail(struct launch *l, const struct boot_config *cfg, struct error *err)
 {
 	struct jail_wish wish = {
@@ -341,6 +369,7 @@ static int make_jail(struct launch *l, const struct boot_config *cfg, struct err
 		if (l->spec.disks[i].fixed_buffers)
 			wish.locked_bytes = (1 + wish.workers) * cfg->mem_bytes;
 	}
+	wish.nio = io_limits(l, false, wish.io);
 	int ret = jail_prepare(&l->jail, &wish, err);
 
 	if (!ret)

@@ -36,6 +36,15 @@ struct launch_way {
 	int lock_fd;   /* a lock that is held as long as the monitor lives, too; -1: none */
 };
 
+/* The place of @cfg->disks[@i] among the machine's disks, of which the root is the first. */
+unsigned int launch_disk_number(const struct boot_config *cfg, size_t i);
+
+/*
+ * The machine's disk @number is held to @limits from now on: what the kernel enforces of that,
+ * beside the monitor. Returns 0 or negative errno.
+ */
+int launch_limit_disk(struct launch *l, unsigned int number, const struct limits *limits);
+
 /*
  * Resolve and open all that @cfg names and start the monitor, which then runs on its own. Returns
  * 0, or negative errno with the sentence in @err and nothing left behind.

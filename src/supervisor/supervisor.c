@@ -35,6 +35,7 @@
 #include "supervisor/doors.h"
 #include "supervisor/logfile.h"
 #include "supervisor/output.h"
+#include "supervisor/patch.h"
 #include "supervisor/record.h"
 #include "supervisor/relay.h"
 #include "supervisor/report.h"
@@ -58,7 +59,7 @@ enum stopping {
 };
 
 struct supervisor {
-	const struct boot_config *cfg;
+	struct boot_config *cfg;
 	struct launch launch;
 	struct report report;
 	bool terminal;
@@ -489,6 +490,40 @@ static int ask_balloon(void *ctx, int64_t mib, struct error *err)
 	return 0;
 }
 
+/* Once it is in @s->cfg: tell the monitor, and all who ask for the configuration. */
+static void tell_limits(struct supervisor *s, const struct message *msg)
+{
+	channel_send(s->launch.channel, msg, -1);
+	set_status(s, s->record.status);
+}
+
+static int ask_patch_drive(void *ctx, const char *id, struct json_object *body, struct error *err)
+{
+	struct supervisor *s = ctx;
+	struct message msg;
+	int ret = patch_drive(s->cfg, id, body, &msg, err);
+
+	if (ret)
+		return ret;
+	tell_limits(s, &msg);
+	ret = launch_limit_disk(&s->launch, (unsigned int)msg.value, &msg.limits[0]);
+	if (ret)
+		log_line("io.max of the cgroup %s stays as it was: %s", s->launch.jail.cgroup,
+			 strerror(-ret));
+	return 0;
+}
+
+static int ask_patch_net(void *ctx, const char *id, struct json_object *body, struct error *err)
+{
+	struct supervisor *s = ctx;
+	struct message msg;
+	int ret = patch_net(s->cfg, id, body, &msg, err);
+
+	if (!ret)
+		tell_limits(s, &msg);
+	return ret;
+}
+
 static struct json_object *ask_balloon_config(void *ctx)
 {
 	const struct supervisor *s = ctx;
@@ -580,6 +615,8 @@ static const struct control_ops control_ops = {
 	.kill = ask_kill,
 	.pause = ask_pause,
 	.set_balloon = ask_balloon,
+	.patch_drive = ask_patch_drive,
+	.patch_net = ask_patch_net,
 	.balloon = ask_balloon_config,
 	.get_stats = ask_stats,
 	.dial = ask_dial,
@@ -1010,7 +1047,7 @@ static int supervise(struct supervisor *s)
 	return status;
 }
 
-int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns)
+int supervisor_run(struct boot_config *cfg, uint64_t begin_ns)
 {
 	struct supervisor s = {
 		.cfg = cfg,

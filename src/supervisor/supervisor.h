@@ -14,5 +14,8 @@
  *
  * In the background (cfg->detach) it returns as soon as the workload runs, with 0, or has failed
  * to; a process of its own stays with the machine.
+ *
+ * The limits in @cfg are at any time those that are in force: they may be changed at the control
+ * socket.
  */
-int supervisor_run(const struct boot_config *cfg, uint64_t begin_ns);
+int supervisor_run(struct boot_config *cfg, uint64_t begin_ns);

@@ -51,6 +51,14 @@ bool channel_has_room(int sock)
 	return poll(&p, 1, 0) == 1;
 }
 
+bool channel_limits_ok(const struct message *msg)
+{
+	for (size_t i = 0; i < sizeof(msg->limits) / sizeof(msg->limits[0]); i++)
+		if (!bucket_spec_ok(&msg->limits[i].bytes) || !bucket_spec_ok(&msg->limits[i].ops))
+			return false;
+	return true;
+}
+
 int channel_receive(int sock, struct message *msg, int *fd)
 {
 	union {

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
+
 /*
  * What passes between the supervisor and the monitor: whole typed messages over one
  * SOCK_SEQPACKET socketpair, and nothing else. Integers only, and one text that is for people.
@@ -25,10 +27,12 @@ enum message_type {
 	 * @len bytes of @text first. @id 1: the socket is greeted (device/vsock.h).
 	 */
 	MESSAGE_DIAL = 67,
-	MESSAGE_PAUSE = 68,     /* let no vCPU run */
-	MESSAGE_RESUME = 69,    /* let them run again */
-	MESSAGE_GET_STATS = 70, /* @id: for the answer */
-	MESSAGE_BALLOON = 71,   /* the guest is to give up @value MiB of its memory */
+	MESSAGE_PAUSE = 68,       /* let no vCPU run */
+	MESSAGE_RESUME = 69,      /* let them run again */
+	MESSAGE_GET_STATS = 70,   /* @id: for the answer */
+	MESSAGE_BALLOON = 71,     /* the guest is to give up @value MiB of its memory */
+	MESSAGE_DISK_LIMITS = 72, /* disk @value is held to the first of @limits from now on */
+	MESSAGE_NET_LIMITS = 73,  /* card @value, receiving and sending, to the two of them */
 };
 
 /* Why a VM ended. */
@@ -62,8 +66,9 @@ struct message {
 	uint32_t len;  /* with MESSAGE_DIAL: bytes of @text */
 	uint64_t value;
 	uint64_t id;
-	struct vm_stats stats; /* with MESSAGE_ENDED and MESSAGE_STATS */
-	char text[3072];       /* NUL-terminated */
+	struct vm_stats stats;   /* with MESSAGE_ENDED and MESSAGE_STATS */
+	struct limits limits[2]; /* with MESSAGE_DISK_LIMITS and MESSAGE_NET_LIMITS */
+	char text[3072];         /* NUL-terminated */
 };
 
 /*
@@ -80,6 +85,9 @@ int channel_send(int sock, const struct message *msg, int fd);
 #define CHANNEL_BURST 64
 void channel_never_wait(int sock);
 bool channel_has_room(int sock);
+
+/* Whether @limits of @msg can be those of buckets. */
+bool channel_limits_ok(const struct message *msg);
 
 /*
  * Receive one message. @*fd is the descriptor that came with it, owned by the caller, or -1.

@@ -87,6 +87,9 @@ struct vm {
 	struct slot slots[MACHINE_DEVICES_MAX];
 	unsigned int nslots;
 	struct virtio_device *nets[CONFIG_NETS_MAX];
+	/* the devices' own */
+	struct limiter *disk_limiters[VM_DISKS_MAX];
+	struct limiter *rx_limiters[CONFIG_NETS_MAX], *tx_limiters[CONFIG_NETS_MAX];
 	struct virtio_device *vsock;   /* NULL: none */
 	struct virtio_device *balloon; /* NULL: none */
 	struct worker *workers;        /* NULL: none */
@@ -349,6 +352,16 @@ static void handle_message(struct vm *vm, const struct message *msg, int *fd)
 	case MESSAGE_BALLOON:
 		if (vm->balloon && msg->value <= UINT32_MAX)
 			balloon_set_target(vm->balloon, (uint32_t)msg->value);
+		break;
+	case MESSAGE_DISK_LIMITS:
+		if (msg->value < vm->spec->ndisks && channel_limits_ok(msg))
+			limiter_set(vm->disk_limiters[msg->value], &msg->limits[0]);
+		break;
+	case MESSAGE_NET_LIMITS:
+		if (msg->value < vm->spec->nnets && channel_limits_ok(msg)) {
+			limiter_set(vm->rx_limiters[msg->value], &msg->limits[0]);
+			limiter_set(vm->tx_limiters[msg->value], &msg->limits[1]);
+		}
 		break;
 	case MESSAGE_GET_STATS:
 		send_stats(vm, msg->id);
@@ -691,6 +704,7 @@ static int add_disks(struct vm *vm)
 			limiter_free(blk.limiter);
 			return host_error(vm, ret, "a disk cannot be set up");
 		}
+		vm->disk_limiters[i] = blk.limiter;
 		ret = add_virtio(vm, dev);
 		if (ret)
 			return ret;
@@ -720,6 +734,8 @@ static int add_nets(struct vm *vm)
 			limiter_free(net.tx_limiter);
 			return host_error(vm, ret, "a network card cannot be set up");
 		}
+		vm->rx_limiters[i] = net.rx_limiter;
+		vm->tx_limiters[i] = net.tx_limiter;
 		ret = add_virtio(vm, vm->nets[i]);
 		if (ret)
 			return ret;

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Any bytes as a config file: src/config's JSON reader and the checks behind it. */
+/*
+ * Any bytes as a config file: src/config's JSON reader and the checks behind it. And the same as
+ * the body of a request for a machine that runs.
+ */
+#include <json-c/json.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +78,41 @@ static void check_promises(const struct boot_config *cfg)
 	}
 }
 
+/* No sentence, or one that could play with a terminal. */
+static void check_sentence(const struct error *err)
+{
+	if (!err->text[0] || strpbrk(err->text, "\n\033"))
+		abort();
+}
+
+static void patch(const uint8_t *data, size_t size)
+{
+	struct disk_config disk = { .limits = { .ops = { 1, 2, 3, 4 } } };
+	struct net_config net = { .rx_limits = { .ops = { 1, 2, 3, 4 } } };
+	struct limits before = disk.limits;
+	struct error err = { "" };
+	char *text = strndup((const char *)data, size);
+	struct json_object *body = json_tokener_parse(text);
+
+	free(text);
+	if (json_object_is_type(body, json_type_object)) {
+		if (config_patch_drive(&disk, "a", body, &err)) {
+			check_sentence(&err);
+			if (memcmp(&disk.limits, &before, sizeof(before)) != 0)
+				abort();
+		}
+		check_limits(&disk.limits);
+		if (config_patch_net(&net, "a", body, &err)) {
+			check_sentence(&err);
+			if (memcmp(&net.rx_limits, &before, sizeof(before)) != 0)
+				abort();
+		}
+		check_limits(&net.rx_limits);
+		check_limits(&net.tx_limits);
+	}
+	json_object_put(body);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct boot_config cfg;
@@ -87,8 +126,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ret = config_finish(&cfg, &err);
 	if (ret == 0)
 		check_promises(&cfg);
-	else if (!err.text[0] || strpbrk(err.text, "\n\033"))
-		abort(); /* no sentence, or one that could play with a terminal */
+	else
+		check_sentence(&err);
 	config_deinit(&cfg);
+	patch(data, size);
 	return 0;
 }

@@ -117,6 +117,61 @@ expect_limit() {
 	[[ $got == "$3" ]] || fail "$2 is $got, not $3"
 }
 
+# patch_vdb BODY: changes the second disk of the VM limits.
+patch_vdb() {
+	local answer
+	answer=$(curl -s --unix-socket /run/kvmbox/vm/limits/control.sock -X PATCH http://x/drives/vdb -d "$1")
+	[[ -z $answer ]] || fail "the answer is $answer"
+}
+
+limit_io_max=600
+# The disks' limits are the kernel's, too, for the device below.
+case_io_max() {
+	need_cgroups
+	need curl findmnt losetup
+	grep -qw io "$cgroups/cgroup.controllers" || skip "cgroup v2 has no controller io here"
+	local device loop group begin direct cached
+	device=$(findmnt -no MAJ:MIN -T "$dir")
+	[[ ${device//[[:space:]]/} != 0:* ]] || skip "the cases' directories are on no block device"
+	device=${device//[[:space:]]/}
+	truncate -s 64M image
+	# A table with one partition, of 62 MiB from 1 MiB on.
+	printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\xf0\x01\0' | dd of=image bs=1 seek=446 conv=notrunc 2>/dev/null
+	printf '\x55\xaa' | dd of=image bs=1 seek=510 conv=notrunc 2>/dev/null
+	loop=$(losetup -fP --show image)
+	dd if=/dev/zero of=disk bs=1M count=16 2>/dev/null
+	sync
+	boot_async --name limits --mem 64M --disk disk,bw=1M,bw-burst=64K,iops=50,iops-burst=1 --disk "${loop}p1,bw=2M,bw-burst=1M" \
+		-- /bin/sh -c 'echo up; cat'
+	await_line '^up$'
+	group=$cgroups/kvmbox/limits.$pid
+	grep -qx "$device rbps=1114113 wbps=1114113 riops=416 wiops=416" "$group/io.max" || fail "io.max is $(<"$group/io.max")"
+	grep -qx "$(<"/sys/block/${loop#/dev/}/dev") rbps=3145729 wbps=3145729 riops=max wiops=max" "$group/io.max" ||
+		fail "io.max has not the device of the partition: $(<"$group/io.max")"
+	"$kvmbox" audit --json limits | grep -q 'rbps=1114113' || fail "the audit does not show io.max"
+
+	# What any process there meets: direct I/O is held, the host's page cache is not.
+	begin=${EPOCHREALTIME/./}
+	(echo "$BASHPID" >"$group/cgroup.procs" && exec dd if=disk of=/dev/null bs=64k count=64 iflag=direct 2>/dev/null)
+	direct=$(((${EPOCHREALTIME/./} - begin) / 1000))
+	cat disk >/dev/null
+	begin=${EPOCHREALTIME/./}
+	(echo "$BASHPID" >"$group/cgroup.procs" && exec dd if=disk of=/dev/null bs=64k count=64 2>/dev/null)
+	cached=$(((${EPOCHREALTIME/./} - begin) / 1000))
+	note "4 MiB by a limit of 1 MiB/s: $direct ms; of the page cache: $cached ms"
+	((direct > 2500)) || fail "4 MiB were read in $direct ms, by a limit of 1 MiB a second"
+
+	patch_vdb '{"rate_limiter": {"bandwidth": {"size": 1000000, "refill_time": 500}, "ops": {"size": 0, "refill_time": 0}}}'
+	grep -qx "$device rbps=3000001 wbps=3000001 riops=max wiops=max" "$group/io.max" || fail "io.max is $(<"$group/io.max")"
+	patch_vdb '{"rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}}'
+	! grep "^$device " "$group/io.max" || fail "a limit that is gone is still in io.max"
+	exec 7>&-
+	finish
+	expect_status 0
+	expect_stderr ''
+	losetup -d "$loop"
+}
+
 limit_cgroup=600
 case_cgroup() {
 	need_cgroups

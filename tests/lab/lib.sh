@@ -233,6 +233,17 @@ make_tree() {
 	done
 }
 
+# copy_program TREE PROGRAM: puts one of the host's there, with its libraries.
+copy_program() {
+	local program file
+	program=$(command -v "$2")
+	cp "$program" "$1/bin/"
+	while read -r file; do
+		mkdir -p "$1${file%/*}"
+		cp "$file" "$1$file"
+	done < <(ldd "$program" | grep -oE '/[^ ]+')
+}
+
 # file_kind PROGRAM: prints "static" for a program without an interpreter.
 file_kind() {
 	[[ -x $1 ]] || return 0

@@ -3,6 +3,8 @@
 # shellcheck disable=SC2016,SC2034,SC2086,SC2154  # guests expand their own; lib.sh and run share variables
 #
 # What a guest may take of its host.
+# shellcheck source=tests/lab/netlib.sh
+. "$lab/netlib.sh"
 
 # A disk with a limit gives the guest that much and little less, in bytes and in requests, over all of its queues; one
 # without it is not held back by its neighbour's.
@@ -41,6 +43,131 @@ case_disk() {
 	((vdc <= 22)) || fail "$vdc requests a second, by a limit of 20"
 	((vdc >= 10)) || fail "no more than $vdc requests a second, by a limit of 20"
 	((vdd > 2 * vdb)) || fail "a disk without a limit is no faster: $vdd bytes a second"
+}
+
+# patch PART BODY: changes a part of the VM p.
+patch() {
+	curl -s --unix-socket "$state/p/control.sock" -X PATCH "http://x/$1" -d "$2"
+}
+
+# guest_reads: prints the bytes per second that the VM p reads of its disk, over 6 seconds.
+guest_reads() {
+	"$kvmbox" exec p /bin/sh -c '
+		dd if=/dev/vdb of=/dev/null bs=16k iflag=direct 2>/dev/null & dd=$!
+		set -- $(cat /sys/block/vdb/stat)
+		sectors=$3 start=$(tr -d . </proc/uptime)
+		sleep 6
+		set -- $(cat /sys/block/vdb/stat)
+		end=$(tr -d . </proc/uptime)
+		kill $dd
+		echo $((($3 - sectors) * 512 * 100 / (${end%% *} - ${start%% *})))'
+}
+
+# expect_limited RATE: it is what a limit of 256 KiB/s lets through.
+expect_limited() {
+	(($1 <= (256 << 10) * 11 / 10)) || fail "$1 bytes a second, by a limit of $((256 << 10))"
+	(($1 >= (256 << 10) / 2)) || fail "no more than $1 bytes a second, by a limit of $((256 << 10))"
+}
+
+# Limits that change while the guest reads, at the control socket.
+case_patch() {
+	own_state
+	need curl jq
+	local limited free again begin
+	local limit='{"rate_limiter": {"bandwidth": {"size": 16384, "refill_time": 1000, "refill": 262144}}}'
+	local none='{"drive_id": "vdb", "rate_limiter": {"bandwidth": {"size": 0, "refill_time": 0}}}'
+	truncate -s 1G a
+	"$kvmbox" boot -d --name p --disk a,bw=256K,bw-burst=16K -- sleep 1000
+	limited=$(guest_reads)
+	[[ -z $(patch drives/vdb "$none") ]] || fail "a limit cannot be lifted"
+	"$kvmbox" inspect p | jq -e '.[0].config.drives[0] | has("rate_limiter") | not' || fail "inspect shows a limit"
+	free=$(guest_reads)
+	[[ -z $(patch drives/vdb "$limit") ]] || fail "a limit cannot be set"
+	again=$(guest_reads)
+	note "limited to $((256 << 10)) bytes/s: $limited; not limited: $free; again: $again"
+	expect_limited "$limited"
+	expect_limited "$again"
+	((free > 2 * limited)) || fail "without the limit it is no faster: $free bytes a second"
+
+	# Who waits for a bucket that takes hours goes on when it is gone.
+	patch drives/vdb '{"rate_limiter": {"ops": {"size": 1, "refill_time": 36000000}}}'
+	"$kvmbox" exec p dd if=/dev/vdb of=/dev/null bs=4k count=8 iflag=direct 2>/dev/null &
+	sleep 3
+	kill -0 $! || fail "a limit of one request in ten hours lets eight through"
+	begin=$SECONDS
+	patch drives/vdb '{"rate_limiter": {"ops": {"size": 0, "refill_time": 0}}}'
+	wait $!
+	((SECONDS - begin < 20)) || fail "it took $((SECONDS - begin)) s until the guest read on"
+	patch drives/vdb '{"rate_limiter": {"ops": {"size": 1}}}' | grep -q 'drive: rate_limiter.ops: the key refill_time is missing' ||
+		fail "half a bucket is not refused"
+	patch drives/vdx "$limit" | grep -q 'no drive .*vdx' || fail "a disk that is not there can be limited"
+	"$kvmbox" inspect p | jq -e '.[0].config.drives[0].rate_limiter == {"bandwidth": {"size": 16384, "refill_time": 1000,
+		"refill": 262144}}' || fail "inspect does not show what is in force"
+	"$kvmbox" stop -t 0 p
+}
+
+# limited_card LIMIT: a guest behind the tap tap0 with this limit. It listens at port 5000 and throws away what comes;
+# a line of its input is a command of its shell's.
+limited_card() {
+	own_host
+	need jq mkfs.erofs
+	ip tuntap add tap0 mode tap
+	ip addr add 198.51.100.1/24 dev tap0
+	ip link set tap0 up
+	make_tree tree
+	copy_program tree bash
+	boot_async --net "tap=tap0,ip=198.51.100.2/24,$1" --mem 256M --rootfs tree -- /bin/bash -c '
+		sleep 1000 | busybox nc -l -p 5000 >/dev/null & echo ready
+		while read -r line; do eval "$line"; done'
+	await_line '^ready$'
+}
+
+# card_rate KEY: prints what passes tap0 in a second, counted over 8, after one for the burst.
+card_rate() {
+	local from to start end
+	sleep 1
+	from=$(ip -s -j link show tap0 | jq ".[0].stats64.$1") start=${EPOCHREALTIME/./}
+	sleep 8
+	to=$(ip -s -j link show tap0 | jq ".[0].stats64.$1") end=${EPOCHREALTIME/./}
+	echo $(((to - from) * 1000000 / (end - start)))
+}
+
+# expect_rate LIMIT RATE WHAT: the rate is that of the limit, or little less.
+expect_rate() {
+	(($2 <= $1 * 11 / 10)) || fail "$2 $3 a second, by a limit of $1"
+	(($2 >= $1 / 2)) || fail "no more than $2 $3 a second, by a limit of $1"
+}
+
+# A TCP stream each way is as fast as the card may be, in bytes.
+case_net_bytes() {
+	limited_card bw=512K
+	local sent received
+	# It takes the end of its input for the end of it all.
+	sleep 1000 | busybox nc -l -p 5001 >/dev/null &
+	echo 'busybox nc 198.51.100.1 5001 </dev/zero & sender=$!' >&7
+	sent=$(card_rate rx.bytes)
+	echo 'kill $sender' >&7
+	dd if=/dev/zero bs=64k 2>/dev/null >/dev/tcp/198.51.100.2/5000 &
+	received=$(card_rate tx.bytes)
+	note "by a limit of $((512 << 10)) bytes/s the guest sends $sent and receives $received"
+	expect_rate $((512 << 10)) "$sent" 'bytes sent'
+	expect_rate $((512 << 10)) "$received" 'bytes received'
+}
+
+# So is a flood of datagrams, in packets.
+case_net_packets() {
+	limited_card pps=100
+	local sent received
+	# Nobody listens, which each datagram but the first is told.
+	echo 'exec 8>/dev/udp/198.51.100.1/9; while :; do printf x >&8; done 2>/dev/null & sender=$!' >&7
+	sent=$(card_rate rx.packets)
+	echo 'kill $sender' >&7
+	exec 8>/dev/udp/198.51.100.2/9
+	while :; do printf x >&8 || true; done 2>/dev/null &
+	received=$(card_rate tx.packets)
+	note "by a limit of 100 packets/s the guest sends $sent and receives $received"
+	expect_rate 100 "$sent" 'packets sent'
+	expect_rate 100 "$received" 'packets received'
 }
 
 # rss PID: prints the KiB of memory that a process has resident.

@@ -113,17 +113,6 @@ iperf() {
 	expect_line '^served$'
 }
 
-# copy_program TREE PROGRAM: puts one of the host's there, with its libraries.
-copy_program() {
-	local program file
-	program=$(command -v "$2")
-	cp "$program" "$1/bin/"
-	while read -r file; do
-		mkdir -p "$1${file%/*}"
-		cp "$file" "$1$file"
-	done < <(ldd "$program" | grep -oE '/[^ ]+')
-}
-
 # moved WAY STREAMS OPTION...: streams of 16 MiB. The last bytes may be under way when it ends.
 moved() {
 	local way=$1 bytes

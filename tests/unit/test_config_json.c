@@ -527,6 +527,11 @@ Test(config_json, bad_values)
 		{ "{\"drives\":[{\"path_on_host\":\"\"}]}",
 		  "drives[0].path_on_host: the path is empty" },
 		{ "{\"drives\":[{\"drive_id\":\"\"}]}", "drives[0].drive_id: the id is empty" },
+		{ "{\"drives\":[{\"drive_id\":\"a/b\"}]}",
+		  "drives[0].drive_id: \"a/b\" is not an id" },
+		{ "{\"drives\":[{\"drive_id\":\"0123456789abcdef0123456789abcdef0123456789abcdef"
+		  "0123456789abcdefX\"}]}",
+		  "has 65 characters, an id has at most 64" },
 		{ "{\"drives\":[{\"drive_id\":\"a\",\"path_on_host\":\"1\"},"
 		  "{\"drive_id\":\"a\",\"path_on_host\":\"2\"}]}",
 		  "drives[1].drive_id: drives[0] is called \"a\" already" },
@@ -569,6 +574,7 @@ Test(config_json, network)
 		"  \"publish\": [ \"8080:80\", \"[::1]:53:53/udp\" ] }");
 	cr_assert_eq(cfg.nnets, 2);
 	cr_expect_eq(cfg.nets[0].mode, NET_TAP);
+	cr_expect_str_eq(cfg.nets[0].id, "eth0");
 	cr_expect_str_eq(cfg.nets[0].tap, "tap0");
 	cr_expect_eq(memcmp(cfg.nets[0].mac, "\x06\0\xac\x10\0\2", 6), 0);
 	cr_expect_eq(cfg.nets[0].nips, 2);

@@ -62,6 +62,7 @@ static void expect_same_list(char **a, char **b)
 static void expect_same_disk(const struct disk_config *a, const struct disk_config *b)
 {
 	expect_same(a->path, b->path);
+	expect_same(a->id, b->id);
 	expect_same(a->serial, b->serial);
 	cr_expect_eq(a->read_only, b->read_only);
 	cr_expect_eq(a->root, b->root);
@@ -82,6 +83,7 @@ static void expect_same_net(const struct net_config *a, const struct net_config 
 {
 	cr_expect_eq(a->mode, b->mode);
 	expect_same(a->tap, b->tap);
+	expect_same(a->id, b->id);
 	cr_expect_eq(a->has_mac, b->has_mac);
 	cr_expect_eq(memcmp(a->mac, b->mac, sizeof(a->mac)), 0);
 	cr_expect_eq(a->mtu, b->mtu);
@@ -108,7 +110,8 @@ static const char full[] =
 	"                      \"io_weight\": 8 },"
 	"  \"balloon\": { \"amount_mib\": 9, \"deflate_on_oom\": false,"
 	"               \"free_page_reporting\": false },"
-	"  \"drives\": [ { \"path_on_host\": \"d\", \"serial\": \"A1\", \"direct\": \"off\","
+	"  \"drives\": [ { \"drive_id\": \"data_1\", \"path_on_host\": \"d\", \"serial\": \"A1\", "
+	"\"direct\": \"off\","
 	"                  \"queues\": 3, \"fixed_buffers\": true, \"sqpoll\": true,"
 	"                  \"rate_limiter\": {"
 	"                    \"bandwidth\": { \"size\": 10, \"refill_time\": 20,"
@@ -117,7 +120,8 @@ static const char full[] =
 	"                { \"path_on_host\": \"e\", \"direct\": \"on\", \"is_root_device\": true,"
 	"                  \"is_read_only\": true } ],"
 	"  \"network-interfaces\": ["
-	"    { \"host_dev_name\": \"tap7\", \"guest_mac\": \"02:00:00:00:00:AB\", \"mtu\": 1400,"
+	"    { \"iface_id\": \"eth0\", \"host_dev_name\": \"tap7\", \"guest_mac\": "
+	"\"02:00:00:00:00:AB\", \"mtu\": 1400,"
 	"      \"queues\": 2, \"ip\": [ \"192.0.2.2/24\", \"2001:db8::2/64\" ],"
 	"      \"gw\": [ \"192.0.2.1\", \"2001:db8::1\" ], \"dns\": [ \"192.0.2.53\" ],"
 	"      \"filter\": false },"

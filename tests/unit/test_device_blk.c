@@ -31,6 +31,7 @@ static struct {
 	uint64_t data;
 	bool event_idx;
 	struct limits limits;
+	struct limiter *limiter;
 } w;
 
 /* Time as the limiter sees it. */
@@ -61,15 +62,13 @@ static void device_make(unsigned int nqueues, const char *serial)
 {
 	cr_assert_eq(guest_mem_init(&w.mem, GUEST_RAM_MIN), 0);
 	cr_assert_eq(loop_new(&w.loop, 64), 0);
-	struct limiter *limiter;
-
-	cr_assert_eq(limiter_new(&w.limits, fake_clock, &limiter), 0);
+	cr_assert_eq(limiter_new(&w.limits, fake_clock, &w.limiter), 0);
 	cr_assert_eq(blk_new(w.loop, &w.mem,
 			     &(struct blk_spec){ .disk = &w.disk.disk,
 						 .nqueues = nqueues,
 						 .serial = serial,
 						 .name = "blk0",
-						 .limiter = limiter },
+						 .limiter = w.limiter },
 			     &w.dev),
 		     0);
 	guest_transport_attach(&w.transport, w.dev);
@@ -1038,6 +1037,22 @@ Test(blk_made, what_the_limit_holds_back_waits_in_the_ring)
 	add_reads(0, 1);
 	kick(0);
 	cr_assert_eq(answered(0), 6);
+}
+
+/* What waits in the ring for a limit is taken when that has gone, without a kick. */
+Test(blk_made, a_limit_that_goes)
+{
+	limited_make((struct limits){ .ops = { 1, 3600000, 2, 0 } }, 1);
+	add_reads(0, 5);
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 2);
+	limiter_set(w.limiter, &(struct limits){ 0 });
+	await_submitted(5);
+	/* And one that comes holds what comes after it. */
+	limiter_set(w.limiter, &(struct limits){ .ops = { 10, 1000, 1, 0 } });
+	add_reads(0, 3);
+	kick(0);
+	cr_assert_eq(w.disk.submitted, 6);
 }
 
 /* A loop that cannot go on sleeps: two rounds of it take as long as a timer, if not two. */

@@ -28,7 +28,7 @@ static uint64_t fake_clock(void)
 /* A queue that has more to do than it may, whenever it is called. */
 static void take_all(unsigned int queue)
 {
-	while (limiter_open(&w.gates[queue])) {
+	while (limiter_limits(&w.gates[queue]) && limiter_open(&w.gates[queue])) {
 		limiter_charge(&w.gates[queue], 1, 512);
 		w.got[queue]++;
 	}
@@ -72,13 +72,13 @@ static void all_woken(unsigned int queues)
 			cr_assert_eq(loop_run_once(w.loop), 0);
 }
 
-Test(device_limiter_none, no_limit_is_no_limiter)
+Test(device_limiter, no_limit)
 {
-	struct limits none = { { .size = 5 }, { 0 } };
-	struct limiter *l = (struct limiter *)&none;
+	struct limiter_gate none = { .limiter = NULL };
 
-	cr_assert_eq(limiter_new(&none, NULL, &l), 0);
-	cr_assert_null(l);
+	make(&(struct limits){ { .size = 5 }, { 0 } });
+	cr_assert_not(limiter_limits(&w.gates[0]));
+	cr_assert_not(limiter_limits(&none));
 	limiter_free(NULL);
 }
 
@@ -170,4 +170,71 @@ Test(device_limiter, too_many_gates)
 	for (unsigned int i = 3; i < LIMITER_GATES_MAX; i++)
 		cr_assert_eq(limiter_gate_init(&more[i], w.limiter, w.loop, wake, &w, 0), 0);
 	cr_assert_eq(limiter_gate_init(&more[0], w.limiter, w.loop, wake, &w, 0), -ENOSPC);
+}
+
+/* ---- limits that change ---- */
+
+#define PER_S(n, size) ((struct limits){ .ops = { n, 1000, size, 0 } })
+
+Test(device_limiter, a_limit_comes)
+{
+	make(&(struct limits){ 0 });
+	limiter_set(w.limiter, &PER_S(10, 2));
+	cr_assert(limiter_limits(&w.gates[0]));
+	take_all(0);
+	cr_assert_eq(w.got[0], 2);
+	now += 100 * MS;
+	all_woken(1);
+	cr_assert_eq(w.got[0], 3);
+}
+
+/* One that waits for a bucket of a token an hour goes on when there is no limit any more. */
+Test(device_limiter, a_limit_goes)
+{
+	make(&(struct limits){ .ops = { 1, 3600000, 1, 0 } });
+	take_all(0);
+	all_woken(1);
+	cr_assert_eq(w.got[0], 1);
+	limiter_set(w.limiter, &(struct limits){ 0 });
+	all_woken(1);
+	cr_assert_not(limiter_limits(&w.gates[0]), "and it need not ask");
+	/* What it waited with is void, so that it keeps nobody out when there is a limit again. */
+	guest_clock_turn(&w.clock, 3);
+	limiter_set(w.limiter, &PER_S(10, 1));
+	cr_assert(limiter_open(&w.gates[1]));
+}
+
+/* Likewise a faster one. */
+Test(device_limiter, a_limit_changes)
+{
+	make(&(struct limits){ .ops = { 1, 3600000, 1, 0 } });
+	for (unsigned int i = 0; i < 3; i++)
+		take_all(i);
+	cr_assert_eq(w.got[0], 1);
+	limiter_set(w.limiter, &PER_S(1000, 30));
+	all_woken(1);
+	cr_assert_eq(w.got[0] + w.got[1] + w.got[2], 31, "%u %u %u", w.got[0], w.got[1], w.got[2]);
+	/* And a slower one holds from then on. */
+	limiter_set(w.limiter, &PER_S(10, 1));
+	now += 100 * MS;
+	all_woken(3);
+	cr_assert_leq(w.got[0] + w.got[1] + w.got[2], 32);
+}
+
+/* A change to one of the buckets fills not the other. */
+Test(device_limiter, what_does_not_change_keeps_its_level)
+{
+	struct limits limits = { .bytes = { 512, 1000, 1024, 0 }, .ops = { 10, 1000, 5, 0 } };
+
+	make(&limits);
+	take_all(0);
+	cr_assert_eq(w.got[0], 2, "bytes for two");
+	limits.ops.size = 4;
+	limiter_set(w.limiter, &limits);
+	cr_assert_not(limiter_open(&w.gates[0]));
+	limits.bytes.size = 512;
+	limiter_set(w.limiter, &limits);
+	cr_assert_not(limiter_open(&w.gates[1]), "the other was there first");
+	all_woken(1);
+	cr_assert_eq(w.got[0], 3);
 }

@@ -30,6 +30,7 @@ static int agents[16];
 static unsigned int nagents, nballoons;
 static int64_t balloon_mib;
 static bool have_balloon = true;
+static char patched[300]; /* what was to be changed, and how */
 static const char *status = "running";
 
 static void stop(void *ctx, uint64_t grace_ms)
@@ -94,6 +95,27 @@ static int set_balloon_to(void *ctx, int64_t mib, struct error *e)
 	return 0;
 }
 
+static int patch(const char *what, const char *id, struct json_object *body, struct error *e)
+{
+	if (strcmp(id, "none") == 0)
+		return error_set(e, ENOENT, "there is no such %s", what);
+	snprintf(patched, sizeof(patched), "%s %s %s", what, id,
+		 json_object_to_json_string_ext(body, JSON_C_TO_STRING_PLAIN));
+	return 0;
+}
+
+static int patch_drive(void *ctx, const char *id, struct json_object *body, struct error *e)
+{
+	(void)ctx;
+	return patch("drive", id, body, e);
+}
+
+static int patch_net(void *ctx, const char *id, struct json_object *body, struct error *e)
+{
+	(void)ctx;
+	return patch("interface", id, body, e);
+}
+
 static struct json_object *get_balloon(void *ctx)
 {
 	struct json_object *o = have_balloon ? json_object_new_object() : NULL;
@@ -134,6 +156,8 @@ static const struct control_ops ops = {
 	.pause = pause_vm,
 	.get_stats = get_stats,
 	.set_balloon = set_balloon_to,
+	.patch_drive = patch_drive,
+	.patch_net = patch_net,
 	.balloon = get_balloon,
 	.dial = dial,
 	.attach = attach,
@@ -283,12 +307,15 @@ Test(supervisor_control, bodies_that_are_no_objects)
 		"{} {}",    "{}x",        "{\"a\":", "not it", "{\"a\":\"\xc3(\"}",
 		"\x01\x02", "{\"a\":1,}",
 	};
-	static const char *const resources[][2] = { { "PATCH", "/vm" },  { "PUT", "/actions" },
-						    { "POST", "/stop" }, { "POST", "/kill" },
-						    { "POST", "/exec" }, { "PATCH", "/balloon" } };
+	static const char *const resources[][2] = {
+		{ "PATCH", "/vm" },         { "PUT", "/actions" },
+		{ "POST", "/stop" },        { "POST", "/kill" },
+		{ "POST", "/exec" },        { "PATCH", "/balloon" },
+		{ "PATCH", "/drives/vda" }, { "PATCH", "/network-interfaces/eth0" }
+	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		for (size_t k = 0; k < 6; k++)
+		for (size_t k = 0; k < 8; k++)
 			expect(resources[k][0], resources[k][1], bad[i], 400, "is a JSON object");
 	int fd = client_new();
 
@@ -364,6 +391,20 @@ Test(supervisor_control, balloon)
 	have_balloon = false;
 	expect("GET", "/balloon", "", 400, "the VM has no balloon");
 	have_balloon = true;
+}
+
+Test(supervisor_control, parts)
+{
+	expect("PATCH", "/drives/vd-a.1", "{\"a\":1}", 204, "");
+	cr_assert_str_eq(patched, "drive vd-a.1 {\"a\":1}");
+	expect("PATCH", "/network-interfaces/eth0", "{}", 204, "");
+	cr_assert_str_eq(patched, "interface eth0 {}");
+	expect("PATCH", "/drives/none", "{}", 400, "there is no such drive");
+	expect("GET", "/drives/vda", "", 405, "GET does not go with /drives/vda");
+	expect("PATCH", "/drives/", "{}", 404, "");
+	expect("PATCH", "/drives", "{}", 404, "");
+	expect("PATCH", "/drives/a/b", "{}", 404, "");
+	cr_assert_str_eq(patched, "interface eth0 {}");
 }
 
 Test(supervisor_control, stop)

@@ -79,6 +79,23 @@ Test(channel, descriptors)
 	close(pipe_fds[0]);
 }
 
+Test(channel, limits)
+{
+	struct message msg = { .type = MESSAGE_NET_LIMITS };
+
+	cr_assert(channel_limits_ok(&msg));
+	msg.limits[1].ops = (struct bucket_spec){ 1, 1, 1, 0 };
+	cr_assert(channel_limits_ok(&msg));
+	/* Numbers that would overflow, or be divided by. */
+	msg.limits[1].ops.refill_ms = 0;
+	cr_assert_not(channel_limits_ok(&msg));
+	msg.limits[1].ops = (struct bucket_spec){ 1, UINT64_MAX, 1, 0 };
+	cr_assert_not(channel_limits_ok(&msg));
+	msg.limits[1].ops = (struct bucket_spec){ 0 };
+	msg.limits[0].bytes = (struct bucket_spec){ 1, 1, UINT64_MAX, 0 };
+	cr_assert_not(channel_limits_ok(&msg));
+}
+
 /* What a peer that has been taken over sends instead. */
 static void send_raw(const void *data, size_t len, unsigned int nfds)
 {
