@@ -94,6 +94,7 @@ static bool component_is_good(const char *name, size_t len)
 
 struct sender {
 	int sock;
+	int timeout_ms;
 	unsigned int flags;
 	struct copy_error *why;
 	unsigned int depth;
@@ -102,13 +103,13 @@ struct sender {
 	char buf[DATA_MAX];
 };
 
-int copy_await(int sock, struct copy_error *why)
+int copy_await(int sock, int timeout_ms, struct copy_error *why)
 {
 	char buf[KVMBOX_FRAME_MAX];
 	struct kvmbox_frame frame;
 
 	for (;;) {
-		int ret = frame_receive(sock, -1, &frame, buf, sizeof(buf));
+		int ret = frame_receive(sock, timeout_ms, &frame, buf, sizeof(buf));
 
 		if (ret < 0)
 			return fail_receive(why, ret);
@@ -129,7 +130,7 @@ static int sender_look(struct sender *s)
 
 	if (recv(s->sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
 		return 0;
-	if (copy_await(s->sock, s->why) < 0)
+	if (copy_await(s->sock, s->timeout_ms, s->why) < 0)
 		return -EREMOTEIO;
 	return fail(s->why, EPROTO, "the other side says that it has what was not sent yet");
 }
@@ -141,7 +142,7 @@ static int sender_send(struct sender *s, uint16_t type, const void *head, size_t
 
 	if (ret < 0)
 		return ret;
-	ret = frame_send2(s->sock, -1, type, head, head_len, body, body_len);
+	ret = frame_send2(s->sock, s->timeout_ms, type, head, head_len, body, body_len);
 	if (ret < 0) {
 		int given_up = sender_look(s);
 
@@ -296,10 +297,10 @@ static int sender_walk(struct sender *s, int dir, const char *path, bool follow)
 	return ret;
 }
 
-int copy_send(int sock, const char *path, const char *name, unsigned int flags,
+int copy_send(int sock, int timeout_ms, const char *path, const char *name, unsigned int flags,
 	      struct copy_error *why)
 {
-	struct sender s = { .sock = sock, .flags = flags, .why = why };
+	struct sender s = { .sock = sock, .timeout_ms = timeout_ms, .flags = flags, .why = why };
 	int ret;
 
 	if (!name)
@@ -327,6 +328,7 @@ struct level {
 
 struct receiver {
 	int sock;
+	int timeout_ms;
 	unsigned int flags;
 	struct copy_error *why;
 	const char *expect;
@@ -597,7 +599,7 @@ static int receive_frames(struct receiver *r)
 	int ret;
 
 	for (;;) {
-		ret = frame_receive(r->sock, -1, &frame, r->buf, sizeof(r->buf));
+		ret = frame_receive(r->sock, r->timeout_ms, &frame, r->buf, sizeof(r->buf));
 		if (ret < 0)
 			return fail_receive(r->why, ret);
 		switch (frame.type) {
@@ -653,7 +655,7 @@ static int dest_open(struct receiver *r, const char *dest)
 	return 0;
 }
 
-int copy_receive(int sock, const char *dest, const char *expect, unsigned int flags,
+int copy_receive(int sock, int timeout_ms, const char *dest, const char *expect, unsigned int flags,
 		 struct copy_error *why)
 {
 	struct receiver *r = calloc(1, sizeof(*r));
@@ -662,6 +664,7 @@ int copy_receive(int sock, const char *dest, const char *expect, unsigned int fl
 	if (!r)
 		return fail(why, ENOMEM, "%s cannot be written", dest);
 	r->sock = sock;
+	r->timeout_ms = timeout_ms;
 	r->flags = flags;
 	r->why = why;
 	r->expect = expect;

@@ -2,7 +2,7 @@
 /*
  * A tree of files as ENTRY, DATA and END frames of kvmbox/agent.h, sent and
  * received. Both host and guest compile this, so it needs nothing but the C
- * library. Frames go as common/frame.h has it, and wait without a limit.
+ * library. Frames go as common/frame.h has it, with timeout_ms as there.
  */
 #ifndef KVMBOX_COMMON_COPY_H
 #define KVMBOX_COMMON_COPY_H
@@ -32,18 +32,18 @@ struct copy_error {
  * directory nor a symbolic link is left out, unless it is the path itself. A
  * file that grows meanwhile is sent in the size that it had.
  *
- * Returns 0; or a negative errno with the sentence in *why, and then the stream
- * is of use for an ERROR only if the peer has not sent one (from_peer). An
- * ERROR of the peer is looked for all the time.
+ * Returns 0; or a negative errno with the sentence in *why (-ETIMEDOUT: of the
+ * peer, nothing has come or gone for so long), and then the stream is of use for an ERROR only if
+ * the peer has not sent one (from_peer). An ERROR of the peer is looked for all the time.
  */
-int copy_send(int sock, const char *path, const char *name, unsigned int flags,
+int copy_send(int sock, int timeout_ms, const char *path, const char *name, unsigned int flags,
 	      struct copy_error *why);
 
 /*
  * The sender of a PUT awaits the receiver's END. Returns 0; or a negative errno
  * with the sentence in *why.
  */
-int copy_await(int sock, struct copy_error *why);
+int copy_await(int sock, int timeout_ms, struct copy_error *why);
 
 /*
  * Receives one tree up to its END. If dest is a directory the tree goes into it
@@ -58,7 +58,7 @@ int copy_await(int sock, struct copy_error *why);
  * Returns 0; or a negative errno with the sentence in *why, and then what was
  * received so far is left there.
  */
-int copy_receive(int sock, const char *dest, const char *expect, unsigned int flags,
+int copy_receive(int sock, int timeout_ms, const char *dest, const char *expect, unsigned int flags,
 		 struct copy_error *why);
 
 #endif

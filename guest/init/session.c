@@ -80,9 +80,9 @@ static void copy_serve(int fd, uint16_t type, size_t len)
 	if (head.flags & KVMBOX_COPY_FOLLOW)
 		flags |= COPY_FOLLOW;
 	if (type == KVMBOX_FRAME_GET)
-		ret = copy_send(fd, path, NULL, flags, &why);
+		ret = copy_send(fd, -1, path, NULL, flags, &why);
 	else
-		ret = copy_receive(fd, path, NULL, flags, &why);
+		ret = copy_receive(fd, -1, path, NULL, flags, &why);
 	if (ret < 0 && !why.from_peer)
 		frame_send(fd, SEND_MS, KVMBOX_FRAME_ERROR, why.text, strlen(why.text));
 	else if (ret == 0 && type == KVMBOX_FRAME_PUT)

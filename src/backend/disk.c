@@ -7,6 +7,13 @@
  * the file asks; any other takes the page cache, which Linux keeps coherent with direct I/O on the
  * same file. A flush covers both, as fdatasync() speaks of the file and not of the descriptor.
  *
+ * That the page cache could not be written out is told once to each open file description, to the
+ * first flush that asks, and the data are lost. So that no other flush promises what is not there,
+ * all that follow on that description fail, too: the guest has to know that this disk is not to be
+ * trusted. And so that none overtakes the one that is told, there is one at a time, which those
+ * that come meanwhile wait for, to have the next in common; and a queue on a thread of its own has
+ * a description of its own. Direct I/O has each failure told where it happens.
+ *
  * Each queue of the disk has its own loop's numbers for these files, and its own requests in
  * flight, so that queues on different threads have nothing to share but the file.
  */
@@ -18,6 +25,7 @@
 #include <linux/fs.h>
 #include <linux/magic.h>
 #include <linux/stat.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,10 +51,21 @@
 #define BATCH 6
 #define BUSY  12
 
+/* An open file description that goes through the page cache, and what waits to be synced by it. */
+struct cached {
+	int fd;
+	const struct loop *loop; /* whose it is */
+	bool lost;               /* something that was written to it */
+	struct disk_io *running; /* what is under way, with flushes that are served by it behind */
+	struct disk_io *first, *last; /* what waits for its turn */
+};
+
 struct raw_disk {
 	struct disk disk;
 	char *path;
-	int fd;                    /* through the page cache */
+	struct cached cached[CONFIG_QUEUES_MAX];
+	unsigned int ncached;      /* 1, or one for each queue where they have their own loops */
+	atomic_bool uses_cache;    /* something was written through the page cache */
 	int direct_fd;             /* O_DIRECT, or -1 */
 	uint32_t mem_align;        /* of memory for direct I/O, bytes */
 	uint32_t offset_align;     /* of offset and length for direct I/O, bytes */
@@ -56,6 +75,7 @@ struct raw_disk {
 struct disk_queue {
 	struct raw_disk *disk;
 	struct disk_queue *next;
+	struct cached *cached;
 	struct loop *loop;
 	int source;
 	int file; /* fixed files */
@@ -89,12 +109,20 @@ static bool is_aligned(const struct raw_disk *d, const struct disk_io *io)
 	return true;
 }
 
+static bool goes_direct(const struct disk_queue *q, const struct disk_io *io)
+{
+	return q->disk->direct_fd >= 0 && is_aligned(q->disk, io);
+}
+
 static void prep_transfer(const struct disk_queue *q, struct io_uring_sqe *sqe,
 			  const struct disk_io *io)
 {
-	bool direct = q->disk->direct_fd >= 0 && is_aligned(q->disk, io);
+	bool direct = goes_direct(q, io);
 	int file = direct ? q->direct_file : q->file;
 	bool read = io->op == DISK_READ;
+
+	if (!direct && !read)
+		atomic_store_explicit(&q->disk->uses_cache, true, memory_order_relaxed);
 
 	/* There is no vector of fixed buffers before Linux 6.15. */
 	int buffer = io->niov == 1 ? loop_buffer(q->loop, io->iov->iov_base, io->iov->iov_len) : -1;
@@ -144,6 +172,53 @@ static void submit(struct disk_queue *q, struct disk_io *io)
 		loop_submit(q->loop);
 }
 
+/* Whether it tells what became of the page cache. */
+static bool is_sync(const struct disk_io *io)
+{
+	return io->op == DISK_FLUSH ||
+	       (io->op == DISK_WRITE && io->durable && !goes_direct(io->queue, io));
+}
+
+/* The first that waits has its turn, and if it is a flush, so have those behind it. */
+static void sync_next(struct cached *c)
+{
+	struct disk_io *io = c->first, *end = io;
+
+	if (c->running || !io)
+		return;
+	while (io->op == DISK_FLUSH && end->next && end->next->op == DISK_FLUSH)
+		end = end->next;
+	c->first = steal_ptr(end->next);
+	c->running = io;
+	submit(io->queue, io);
+}
+
+static void start(struct disk_queue *q, struct disk_io *io)
+{
+	struct cached *c = q->cached;
+
+	if (!is_sync(io)) {
+		submit(q, io);
+		return;
+	}
+	io->next = NULL;
+	if (c->first)
+		c->last->next = io;
+	else
+		c->first = io;
+	c->last = io;
+	sync_next(c);
+}
+
+/* What was not done as a whole; one that has its turn keeps it. */
+static void go_on(struct disk_queue *q, struct disk_io *io)
+{
+	if (io == q->cached->running)
+		submit(q, io);
+	else
+		start(q, io);
+}
+
 /* Drop the first @n bytes, which have been transferred, from the request. */
 static void consume(struct disk_io *io, size_t n)
 {
@@ -162,7 +237,7 @@ static void consume(struct disk_io *io, size_t n)
 	}
 }
 
-static void finish(struct disk_queue *q, struct disk_io *io, int result)
+static void finish_one(struct disk_queue *q, struct disk_io *io, int result)
 {
 	q->slots[io->slot] = NULL;
 	q->in_flight--;
@@ -170,6 +245,26 @@ static void finish(struct disk_queue *q, struct disk_io *io, int result)
 		log_limited(&q->failures, "disk %s: %s at byte %llu failed: %s", q->disk->path,
 			    op_names[io->op], (unsigned long long)io->offset, strerror(-result));
 	io->done(io, result);
+}
+
+static void finish(struct disk_queue *q, struct disk_io *io, int result)
+{
+	struct cached *c = q->cached;
+
+	if (io != c->running) {
+		finish_one(q, io, result);
+		return;
+	}
+	/* With direct I/O alone, there is nothing in the page cache to be lost. */
+	c->lost |= result < 0 && atomic_load_explicit(&q->disk->uses_cache, memory_order_relaxed);
+	if (io->op == DISK_FLUSH && c->lost)
+		result = -EIO;
+	c->running = NULL;
+	sync_next(c);
+	for (struct disk_io *next; io; io = next) {
+		next = io->next;
+		finish_one(io->queue, io, result);
+	}
 }
 
 static bool changes_range(enum disk_op op)
@@ -185,13 +280,13 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 	if (!io)
 		return;
 	if (ev->res == -EINTR || ev->res == -EAGAIN) {
-		submit(q, io);
+		go_on(q, io);
 		return;
 	}
 	if (ev->res == 0 && io->durable && changes_range(io->op)) {
 		/* fallocate() has no durable form: it takes a flush behind it. */
 		io->op = DISK_FLUSH;
-		submit(q, io);
+		start(q, io);
 		return;
 	}
 	if (ev->res < 0 || (io->op != DISK_READ && io->op != DISK_WRITE)) {
@@ -205,9 +300,23 @@ static void handle_completion(void *ctx, const struct loop_event *ev)
 	}
 	consume(io, (size_t)ev->res);
 	if (io->len)
-		submit(q, io);
+		go_on(q, io);
 	else
 		finish(q, io, 0);
+}
+
+/* The description that @loop has for itself, and no other. NULL: there are more loops than that. */
+static struct cached *cached_of(struct raw_disk *d, const struct loop *loop)
+{
+	for (unsigned int i = 0; i < d->ncached; i++) {
+		struct cached *c = &d->cached[i];
+
+		if (!c->loop)
+			c->loop = loop;
+		if (c->loop == loop)
+			return c;
+	}
+	return NULL;
 }
 
 static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots,
@@ -221,12 +330,15 @@ static int raw_attach(struct disk *disk, struct loop *loop, unsigned int nslots,
 	q->disk = d;
 	q->next = d->queues;
 	d->queues = q;
+	q->cached = cached_of(d, loop);
+	if (!q->cached)
+		return -ENOSPC;
 	q->nslots = nslots;
 	q->loop = loop;
 	q->source = loop_add_source(loop, handle_completion, q);
 	if (q->source < 0)
 		return q->source;
-	q->file = loop_add_file(loop, d->fd);
+	q->file = loop_add_file(loop, q->cached->fd);
 	if (q->file < 0)
 		return q->file;
 	q->direct_file = d->direct_fd >= 0 ? loop_add_file(loop, d->direct_fd) : q->file;
@@ -240,16 +352,21 @@ static void raw_submit(struct disk_queue *q, struct disk_io *io)
 {
 	q->slots[io->slot] = io;
 	q->in_flight++;
-	submit(q, io);
+	io->queue = q;
+	io->next = NULL;
+	start(q, io);
 }
 
 static unsigned int raw_files(const struct disk *disk, int fds[DISK_FILES_MAX])
 {
 	const struct raw_disk *d = (const struct raw_disk *)disk;
+	unsigned int n = 0;
 
-	fds[0] = d->fd;
-	fds[1] = d->direct_fd;
-	return d->direct_fd >= 0 ? 2 : 1;
+	for (unsigned int i = 0; i < d->ncached; i++)
+		fds[n++] = d->cached[i].fd;
+	if (d->direct_fd >= 0)
+		fds[n++] = d->direct_fd;
+	return n;
 }
 
 static void raw_free(struct disk *disk)
@@ -264,8 +381,8 @@ static void raw_free(struct disk *disk)
 	}
 	if (d->direct_fd >= 0)
 		close(d->direct_fd);
-	if (d->fd >= 0)
-		close(d->fd);
+	for (unsigned int i = 0; i < d->ncached; i++)
+		close(d->cached[i].fd);
 	free(d->path);
 	free(d);
 }
@@ -302,17 +419,40 @@ static void find_alignment(struct raw_disk *d)
 #endif
 }
 
-static int open_direct(struct raw_disk *d, const struct disk_config *cfg, int flags,
-		       struct error *err)
+/* By its descriptor: the name may stand for another file by now. */
+static int open_again(const struct raw_disk *d, int flags)
 {
 	char same[32];
 
+	snprintf(same, sizeof(same), "/proc/self/fd/%d", d->cached[0].fd);
+	return open(same, flags | O_CLOEXEC);
+}
+
+/* A description for each queue, where each has its own loop. */
+static int open_others(struct raw_disk *d, const struct disk_config *cfg, int flags,
+		       struct error *err)
+{
+	unsigned int want = cfg->queues ? cfg->queues : 1;
+
+	for (; d->ncached < want; d->ncached++) {
+		int fd = open_again(d, flags);
+
+		if (fd < 0)
+			return error_set(err, errno,
+					 "cannot open disk %s for each of its queues: %s",
+					 cfg->path, strerror(errno));
+		d->cached[d->ncached].fd = fd;
+	}
+	return 0;
+}
+
+static int open_direct(struct raw_disk *d, const struct disk_config *cfg, int flags,
+		       struct error *err)
+{
 	d->direct_fd = -1;
 	if (cfg->direct == DISK_DIRECT_OFF)
 		return 0;
-	/* By its descriptor: the name may stand for another file by now. */
-	snprintf(same, sizeof(same), "/proc/self/fd/%d", d->fd);
-	d->direct_fd = open(same, flags | O_DIRECT | O_CLOEXEC);
+	d->direct_fd = open_again(d, flags | O_DIRECT);
 	if (d->direct_fd >= 0) {
 		find_alignment(d);
 		return 0;
@@ -342,9 +482,10 @@ static int probe_block_device(struct raw_disk *d, dev_t dev)
 	int logical = 512;
 	unsigned int physical = 512;
 
-	if (ioctl(d->fd, BLKGETSIZE64, &d->disk.capacity) || ioctl(d->fd, BLKSSZGET, &logical))
+	if (ioctl(d->cached[0].fd, BLKGETSIZE64, &d->disk.capacity) ||
+	    ioctl(d->cached[0].fd, BLKSSZGET, &logical))
 		return -errno;
-	if (!ioctl(d->fd, BLKPBSZGET, &physical))
+	if (!ioctl(d->cached[0].fd, BLKPBSZGET, &physical))
 		d->disk.physical_size = physical;
 	d->disk.block_size = (uint32_t)logical;
 	d->disk.can_discard = block_limit(dev, "discard_max_bytes") > 0;
@@ -355,7 +496,7 @@ static int probe_block_device(struct raw_disk *d, dev_t dev)
 /* Whether the file's file system does @mode, tried past the end, where there is nothing to lose. */
 static bool can_fallocate(const struct raw_disk *d, int mode)
 {
-	return !fallocate(d->fd, mode | FALLOC_FL_KEEP_SIZE,
+	return !fallocate(d->cached[0].fd, mode | FALLOC_FL_KEEP_SIZE,
 			  (off_t)(d->disk.capacity + 4096) & ~4095, 4096);
 }
 
@@ -363,7 +504,7 @@ static int probe_file(struct raw_disk *d, off_t size)
 {
 	struct statfs fs;
 
-	if (fstatfs(d->fd, &fs))
+	if (fstatfs(d->cached[0].fd, &fs))
 		return -errno;
 	d->disk.is_file = true;
 	d->disk.in_memory = fs.f_type == TMPFS_MAGIC;
@@ -375,7 +516,7 @@ static int probe_file(struct raw_disk *d, off_t size)
 		d->disk.can_write_zeroes =
 			d->disk.can_discard && can_fallocate(d, FALLOC_FL_ZERO_RANGE);
 		/* Zeroing took space past the end, which only this gives back. */
-		if (d->disk.can_write_zeroes && ftruncate(d->fd, size))
+		if (d->disk.can_write_zeroes && ftruncate(d->cached[0].fd, size))
 			return -errno;
 	}
 	return 0;
@@ -409,7 +550,7 @@ static int probe(struct raw_disk *d, const struct disk_config *cfg, struct error
 {
 	struct stat st;
 
-	if (fstat(d->fd, &st))
+	if (fstat(d->cached[0].fd, &st))
 		return error_set(err, errno, "disk %s: %s", cfg->path, strerror(errno));
 	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
 		return error_set(err, EINVAL,
@@ -449,7 +590,7 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 {
 	int flags = cfg->read_only ? O_RDONLY : O_RDWR;
 	struct raw_disk *d = calloc(1, sizeof(*d));
-	int ret;
+	int fd, ret;
 
 	if (!d)
 		return error_set(err, ENOMEM, "disk %s: out of memory", cfg->path);
@@ -458,13 +599,15 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 	d->direct_fd = -1;
 	d->path = strdup(cfg->path);
 	/* O_NONBLOCK: opening a fifo by mistake must not hang. Regular files do not mind. */
-	d->fd = open(cfg->path, flags | O_CLOEXEC | O_NONBLOCK);
-	if (!d->path || d->fd < 0) {
+	fd = open(cfg->path, flags | O_CLOEXEC | O_NONBLOCK);
+	if (fd >= 0)
+		d->cached[d->ncached++].fd = fd;
+	if (!d->path || fd < 0) {
 		ret = error_set(err, errno, "cannot open disk %s for %s: %s", cfg->path,
 				cfg->read_only ? "reading" : "writing", strerror(errno));
 		goto fail;
 	}
-	if (lock(d->fd, cfg->read_only)) {
+	if (lock(fd, cfg->read_only)) {
 		ret = error_set(err, errno,
 				"disk %s is in use by another program: stop that one first, or "
 				"attach the disk read-only to both",
@@ -474,7 +617,10 @@ int disk_open(const struct disk_config *cfg, struct disk **out, struct error *er
 	ret = probe(d, cfg, err);
 	if (ret)
 		goto fail;
-	fcntl(d->fd, F_SETFL, flags);
+	fcntl(fd, F_SETFL, flags);
+	ret = open_others(d, cfg, flags, err);
+	if (ret)
+		goto fail;
 	ret = open_direct(d, cfg, flags, err);
 	if (ret)
 		goto fail;

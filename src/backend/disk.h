@@ -33,11 +33,13 @@ struct disk_io {
 	unsigned int niov;
 	/* @result is 0 or negative errno; on the thread that submitted */
 	void (*done)(struct disk_io *io, int result);
+	struct disk_queue *queue; /* the backend's, as is the next */
+	struct disk_io *next;
 };
 
 struct disk;
 
-#define DISK_FILES_MAX 2u
+#define DISK_FILES_MAX (CONFIG_QUEUES_MAX + 1u)
 
 /* One way to the disk. What goes another way is not ordered with it, but for flushes. */
 struct disk_queue;
@@ -45,7 +47,8 @@ struct disk_queue;
 struct disk_ops {
 	/*
 	 * Make a queue that is served by @loop, for slots below @nslots. *@out is the disk's.
-	 * Before the loop runs. Returns 0 or negative errno.
+	 * Before the loop runs. Returns 0 or negative errno (-ENOSPC: more loops than the
+	 * configuration has queues).
 	 */
 	int (*attach)(struct disk *disk, struct loop *loop, unsigned int nslots,
 		      struct disk_queue **out);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -23,6 +24,7 @@
 #include "control/client.h"
 
 #define COPY_FAILED 1
+#define SILENCE_S   60 /* for the guest to say nothing, and take nothing */
 
 static const char help[] =
 	"Usage: kvmbox cp [OPTION]... VM:SRC DST\n"
@@ -127,7 +129,9 @@ static int begin(const struct state *s, uint16_t type, const char *path, uint32_
 
 	if (fd < 0)
 		return fd;
-	int ret = frame_send2(fd, -1, type, &head, sizeof(head), path, strlen(path) + 1);
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	int ret = frame_send2(fd, SILENCE_S * 1000, type, &head, sizeof(head), path,
+			      strlen(path) + 1);
 
 	if (ret == 0)
 		return fd;
@@ -137,10 +141,15 @@ static int begin(const struct state *s, uint16_t type, const char *path, uint32_
 }
 
 /* What went wrong; said by the guest, it may not be fit for a terminal. */
-static int explain(int ret, const struct copy_error *why, struct error *err)
+static int explain(const struct state *s, int ret, const struct copy_error *why, struct error *err)
 {
 	struct error shown;
 
+	if (ret == -ETIMEDOUT)
+		return error_set(err, ETIMEDOUT,
+				 "the guest of the VM \"%s\" does not answer: of the copy, nothing "
+				 "has moved for %d s",
+				 s->name, SILENCE_S);
 	text_keep(shown.text, sizeof(shown.text) - 16, why->text, strlen(why->text));
 	return error_set(err, -ret, "%s%s", why->from_peer ? "the guest: " : "", shown.text);
 }
@@ -189,11 +198,11 @@ static int put(const struct state *s, const char *src, struct place *dst, bool f
 
 	if (fd < 0)
 		return fd;
-	int ret = copy_send(fd, src, name, flags, &why);
+	int ret = copy_send(fd, SILENCE_S * 1000, src, name, flags, &why);
 
 	if (ret == 0)
-		ret = copy_await(fd, &why);
-	return ret < 0 ? explain(ret, &why, err) : 0;
+		ret = copy_await(fd, SILENCE_S * 1000, &why);
+	return ret < 0 ? explain(s, ret, &why, err) : 0;
 }
 
 static int get(const struct state *s, struct place *src, const char *dst, bool follow,
@@ -222,9 +231,9 @@ static int get(const struct state *s, struct place *src, const char *dst, bool f
 	if (fd < 0)
 		return fd;
 	/* Owners are the guest's and mean nothing here: all is the caller's, as with docker. */
-	int ret = copy_receive(fd, dst, split(src->path), flags, &why);
+	int ret = copy_receive(fd, SILENCE_S * 1000, dst, split(src->path), flags, &why);
 
-	return ret < 0 ? explain(ret, &why, err) : 0;
+	return ret < 0 ? explain(s, ret, &why, err) : 0;
 }
 
 static int copy(struct state *s, void *ctx, struct error *err)

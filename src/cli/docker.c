@@ -307,8 +307,9 @@ static int end(struct state *s, struct error *err)
 	int ret = ask_end(s, STOP_S, err);
 
 	if (ret == 0) {
-		await_end(s);
-		ret = state_remove(s->name, err);
+		ret = await_told_end(s, STOP_S, err);
+		if (ret == 0)
+			ret = state_remove(s->name, err);
 	}
 	state_deinit(s);
 	return ret == -ENOENT ? 0 : ret;

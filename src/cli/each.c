@@ -12,6 +12,7 @@
 #include "cli/show.h"
 #include "control/client.h"
 
+#define END_S   60    /* that an end may take the kernel and a supervisor on a busy host */
 #define LOOK_US 20000 /* between two looks at a VM that is about to end */
 
 struct each {
@@ -97,14 +98,6 @@ int ask_end(struct state *s, long timeout_s, struct error *err)
 	return ret == -ENOTCONN || ret == -ECONNRESET ? 0 : ret;
 }
 
-int each_await_end(struct state *s, void *ctx, struct error *err)
-{
-	(void)ctx;
-	(void)err;
-	await_end(s);
-	return 0;
-}
-
 static int status_in(struct json_object *o)
 {
 	struct json_object *value = show_find(o, "exit_status");
@@ -116,21 +109,42 @@ static int status_in(struct json_object *o)
  * The answer to the wait is the supervisor's last but one: what it holds is free when its lock is.
  * One that does not listen is about to begin, or to end.
  */
-int await_end(struct state *s)
+static int await_until(struct state *s, uint64_t deadline_ns)
 {
+	enum client_patience patience = deadline_ns ? CLIENT_SOON : CLIENT_FOREVER;
 	int status = -1;
 
-	while (s->alive) {
+	while (s->alive && (!deadline_ns || clock_now_ns() < deadline_ns)) {
 		struct json_object *answer = NULL;
 		struct error ignored;
 
-		if (client_request(s, "GET", "/wait", NULL, CLIENT_FOREVER, &answer, &ignored) == 0)
+		if (client_request(s, "GET", "/wait", NULL, patience, &answer, &ignored) == 0)
 			status = status_in(answer);
 		json_object_put(answer);
-		if (state_refresh(s) < 0)
+		if (state_refresh(s) < 0) {
+			s->alive = false;
 			return status; /* it has left nothing */
+		}
 		if (s->alive)
 			usleep(LOOK_US);
 	}
 	return status < 0 ? status_in(s->json) : status;
+}
+
+int await_end(struct state *s)
+{
+	return await_until(s, 0);
+}
+
+int await_told_end(struct state *s, long grace_s, struct error *err)
+{
+	int monitor = json_object_get_int(show_find(s->json, "monitor_pid"));
+
+	await_until(s, clock_now_ns() + (uint64_t)(grace_s + END_S) * 1000000000);
+	if (!s->alive)
+		return 0;
+	return error_set(err, ETIMEDOUT,
+			 "the VM \"%s\" was told to end and does not: its monitor, process %d, may "
+			 "be waiting for a disk of the host",
+			 s->name, monitor);
 }

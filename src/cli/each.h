@@ -15,9 +15,6 @@
 typedef int each_fn(struct state *s, void *ctx, struct error *err);
 int each_vm(const struct args *a, each_fn *first, each_fn *then, void *ctx, bool print);
 
-/* To be such a function: await_end(). */
-int each_await_end(struct state *s, void *ctx, struct error *err);
-
 /*
  * Do something for the VM called @name. Returns what @fn returns: a negative errno's sentence has
  * been written then.
@@ -35,3 +32,9 @@ int ask_end(struct state *s, long timeout_s, struct error *err);
  * that is not known.
  */
 int await_end(struct state *s);
+
+/*
+ * Wait until the VM, which has been told to end, has done so: for @grace_s seconds and as long as
+ * an end may take. Returns 0, or -ETIMEDOUT with the sentence.
+ */
+int await_told_end(struct state *s, long grace_s, struct error *err);

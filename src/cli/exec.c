@@ -40,6 +40,8 @@ static const char help[] =
 	"\n"
 	"More: man kvmbox-exec\n";
 
+#define PATIENCE_MS 30000 /* for the guest to begin */
+
 /* What is asked of the guest: the strings of an EXEC frame, one behind the other. */
 struct order {
 	bool input, terminal;
@@ -118,6 +120,7 @@ static int run(struct state *s, void *ctx, struct error *err)
 		.out = STDOUT_FILENO,
 		.err = STDERR_FILENO,
 		.terminal = order->terminal && order->input,
+		.patience_ms = PATIENCE_MS,
 		.name = s->name,
 	};
 

@@ -31,6 +31,12 @@ static int kill_one(struct state *s, void *ctx, struct error *err)
 	return !signal && ret == -ECONNRESET ? 0 : ret;
 }
 
+static int await_killed(struct state *s, void *ctx, struct error *err)
+{
+	(void)ctx;
+	return await_told_end(s, 0, err);
+}
+
 int cmd_kill(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -47,5 +53,5 @@ int cmd_kill(int argc, char **argv)
 		signal = optarg;
 	if (!args_done(&a, id, 1, argc, "the name of a VM is missing", &status))
 		return status;
-	return each_vm(&a, kill_one, signal ? NULL : each_await_end, signal, true);
+	return each_vm(&a, kill_one, signal ? NULL : await_killed, signal, true);
 }

@@ -33,9 +33,10 @@ static int remove_one(struct state *s, void *ctx, struct error *err)
 {
 	const bool *force = ctx;
 
-	if (*force)
-		await_end(s);
-	int ret = state_remove(s->name, err);
+	int ret = *force ? await_told_end(s, 0, err) : 0;
+
+	if (ret == 0)
+		ret = state_remove(s->name, err);
 
 	/* With --force, it may have removed itself. */
 	return *force && ret == -ENOENT ? 0 : ret;

@@ -37,6 +37,7 @@ struct pump {
 	const struct session *s;
 	struct error *err;
 	int signal_fd;
+	uint64_t deadline_ns; /* for the first frame, or 0 */
 	bool over;
 	int status; /* once it is over: as session_run() returns it */
 
@@ -268,7 +269,28 @@ static void read_peer(struct pump *p)
 			      p->s->name));
 		return;
 	}
+	p->deadline_ns = 0;
 	take_frames(p);
+}
+
+/* Milliseconds for poll() to wait. */
+static int wait_time(const struct pump *p)
+{
+	uint64_t now = clock_now_ns();
+
+	if (!p->deadline_ns)
+		return -1;
+	return now < p->deadline_ns ? (int)((p->deadline_ns - now) / 1000000 + 1) : 0;
+}
+
+static void check_clock(struct pump *p)
+{
+	if (p->deadline_ns && clock_now_ns() >= p->deadline_ns)
+		end(p,
+		    error_set(p->err, ETIMEDOUT,
+			      "the guest of the VM \"%s\" does not answer: after %g s it has not "
+			      "begun",
+			      p->s->name, p->s->patience_ms / 1000.0));
 }
 
 static void write_output(struct pump *p)
@@ -313,7 +335,7 @@ static void step(struct pump *p)
 	/* A peer that has hung up would be told of without end while its output is written. */
 	if (!polls[PEER].events)
 		polls[PEER].fd = -1;
-	if (poll(polls, NPOLL, -1) < 0)
+	if (poll(polls, NPOLL, wait_time(p)) < 0)
 		return; /* EINTR */
 	if (polls[SIGNAL].revents)
 		handle_signal(p);
@@ -325,6 +347,7 @@ static void step(struct pump *p)
 		flush(p);
 	if (polls[PEER].revents & (POLLIN | POLLHUP | POLLERR) && !p->data_len && !p->over)
 		read_peer(p);
+	check_clock(p);
 }
 
 int session_run(const struct session *session, struct error *err)
@@ -343,6 +366,8 @@ int session_run(const struct session *session, struct error *err)
 		terminal_make_raw();
 		send_size(&p);
 	}
+	if (session->patience_ms)
+		p.deadline_ns = clock_now_ns() + (uint64_t)session->patience_ms * 1000000;
 	while (!p.over)
 		step(&p);
 	terminal_restore();

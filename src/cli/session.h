@@ -16,6 +16,7 @@ struct session {
 	bool terminal;    /* in is a terminal: it is raw meanwhile, and what signals come end the
 			     session instead of being passed on */
 	bool detach_keys; /* Ctrl-p Ctrl-q ends the session */
+	int patience_ms;  /* for the first frame to come; 0: as long as it takes */
 	const char *name; /* of the VM, for sentences */
 };
 
@@ -23,6 +24,6 @@ struct session {
  * Serve it to its end. SIGPIPE is ignored and the signals that are passed on are blocked from then
  * on. Returns the exit status: of what ran there, 128+N for a signal N that ended it or the
  * session, 0 after the keys to detach; or negative errno with the sentence in @err (-ECONNRESET:
- * the connection ended before an exit status had come).
+ * the connection ended before an exit status had come; -ETIMEDOUT: nothing has come).
  */
 int session_run(const struct session *session, struct error *err);

@@ -24,6 +24,13 @@ static int stop_one(struct state *s, void *ctx, struct error *err)
 	return ask_end(s, *timeout, err);
 }
 
+static int await_stopped(struct state *s, void *ctx, struct error *err)
+{
+	const long *timeout = ctx;
+
+	return await_told_end(s, *timeout, err);
+}
+
 int cmd_stop(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -41,5 +48,5 @@ int cmd_stop(int argc, char **argv)
 			return CLI_EXIT_FAILED;
 	if (!args_done(&a, id, 1, argc, "the name of a VM is missing", &status))
 		return status;
-	return each_vm(&a, stop_one, each_await_end, &timeout, true);
+	return each_vm(&a, stop_one, await_stopped, &timeout, true);
 }

@@ -146,6 +146,15 @@ static int refused(const struct exchange *x)
 
 /* ---- the question ---- */
 
+/* @seconds for what is sent and received on @fd from now on; 0: as long as it takes. */
+static void wait_at_most(int fd, time_t seconds)
+{
+	const struct timeval limit = { .tv_sec = seconds };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+}
+
 static int connect_to(struct exchange *x)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -156,8 +165,12 @@ static int connect_to(struct exchange *x)
 	x->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (x->fd < 0)
 		return error_set(x->err, errno, "cannot make a socket: %s", strerror(errno));
+	/* Once its backlog is full, a supervisor that is stopped would hold up who connects. */
+	wait_at_most(x->fd, SOON_S);
 	if (connect(x->fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
 		return 0;
+	if (errno == EAGAIN)
+		return no_answer(x, errno);
 	if (errno == ECONNREFUSED || errno == ENOENT)
 		return error_set(x->err, ENOTCONN, "the VM \"%s\" is not running", x->vm->name);
 	return error_set(x->err, errno, "cannot reach the VM \"%s\": %s", x->vm->name,
@@ -205,15 +218,12 @@ static int send_question(const struct exchange *x, const char *method, const cha
 static int exchange(struct exchange *x, const char *method, const char *path,
 		    struct json_object *body, const char *keys, enum client_patience patience)
 {
-	struct timeval limit = { .tv_sec = SOON_S };
 	int ret = connect_to(x);
 
 	if (ret < 0)
 		return ret;
-	if (patience == CLIENT_SOON) {
-		setsockopt(x->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-		setsockopt(x->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	}
+	if (patience == CLIENT_FOREVER)
+		wait_at_most(x->fd, 0);
 	ret = send_question(x, method, path, body, keys);
 	if (ret == 0)
 		ret = receive_answer(x);
@@ -260,7 +270,6 @@ int client_stream(const struct state *vm, const char *path, client_sink *fn, voi
 
 int client_upgrade(const struct state *vm, const char *path, struct error *err)
 {
-	const struct timeval none = { 0 };
 	struct exchange x = { .vm = vm, .err = err, .fd = -1 };
 	int ret = exchange(&x, "GET", path, NULL, UPGRADE_KEY, CLIENT_SOON);
 
@@ -268,8 +277,7 @@ int client_upgrade(const struct state *vm, const char *path, struct error *err)
 		ret = error_set(err, EPROTO, "the VM \"%s\" does not speak the agent's protocol",
 				vm->name);
 	if (ret == 0) {
-		setsockopt(x.fd, SOL_SOCKET, SO_RCVTIMEO, &none, sizeof(none));
-		setsockopt(x.fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof(none));
+		wait_at_most(x.fd, 0);
 		ret = steal_fd(&x.fd);
 	}
 	finish(&x);

@@ -19,8 +19,10 @@
 #define EXECS_MAX         12 /* of the calls, so that there is always one for the guest's health */
 #define CALLS_MAX         16
 #define HEALTH_TIMEOUT_NS 2000000000ull
-#define TICK_NS           250000000
-#define TIMER             CALLS_MAX
+#define BEGIN_TIMEOUT_NS \
+	30000000000ull /* for a command to begin; it may take as long as it likes */
+#define TICK_NS 250000000
+#define TIMER   CALLS_MAX
 
 struct call {
 	uint64_t id;
@@ -49,12 +51,25 @@ static void timer_set(const struct calls *c, bool on)
 	timerfd_settime(c->timer_fd, 0, &t, NULL);
 }
 
+static void time_begin(struct calls *c, struct call *call, uint64_t timeout_ns)
+{
+	call->deadline_ns = clock_now_ns() + timeout_ns;
+	if (!c->ntimed++)
+		timer_set(c, true);
+}
+
+static void time_end(struct calls *c, struct call *call)
+{
+	if (call->deadline_ns && !--c->ntimed)
+		timer_set(c, false);
+	call->deadline_ns = 0;
+}
+
 static void call_free(struct calls *c, unsigned int i)
 {
 	struct call *call = c->calls[i];
 
-	if (call->deadline_ns && !--c->ntimed)
-		timer_set(c, false);
+	time_end(c, call);
 	close(call->fd);
 	buffer_free(&call->out);
 	buffer_free(&call->err);
@@ -186,6 +201,8 @@ static void call_read(struct calls *c, unsigned int i)
 		call_failed(c, i, "the guest's agent does not answer");
 		return;
 	}
+	if (call->exec)
+		time_end(c, call);
 	while ((ret = frame_next(&call->reader, &frame, &payload)) > 0)
 		if (!handle_frame(c, i, frame.type, payload, frame.len))
 			return;
@@ -270,9 +287,7 @@ void calls_health(struct calls *c, uint64_t id)
 		c->ops->health(c->ctx, id, NULL);
 		return;
 	}
-	call->deadline_ns = clock_now_ns() + HEALTH_TIMEOUT_NS;
-	if (!c->ntimed++)
-		timer_set(c, true);
+	time_begin(c, call, HEALTH_TIMEOUT_NS);
 }
 
 /* ---- exec ---- */
@@ -378,11 +393,13 @@ void calls_exec(struct calls *c, uint64_t id, struct json_object *request)
 	if (!fault)
 		call = call_begin(c, i, id, t.bytes, t.len);
 	buffer_free(&t);
-	if (call)
+	if (call) {
 		call->exec = true;
-	else
+		time_begin(c, call, BEGIN_TIMEOUT_NS);
+	} else {
 		c->ops->exec(c->ctx, id, NULL,
 			     fault ? fault : "the guest's agent cannot be reached");
+	}
 }
 
 int calls_new(const struct calls_ops *ops, void *ctx, struct calls **out)

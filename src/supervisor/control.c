@@ -437,10 +437,7 @@ static void get_stats(struct control *c, const struct http_request *req)
 
 static void get_health(struct control *c, const struct http_request *req)
 {
-	if (c->paused)
-		http_fault(c->http, req->id, 503, "the VM is paused");
-	else
-		calls_health(c->calls, req->id);
+	calls_health(c->calls, req->id);
 }
 
 static void post_exec(struct control *c, const struct http_request *req)
@@ -489,29 +486,33 @@ static void get_attach(struct control *c, const struct http_request *req)
 	upgrade(c, req, c->ops->attach);
 }
 
+/* Who is to listen for a resource to be of any use: nobody is asked in vain. */
+enum listener { NOBODY, MONITOR, GUEST };
+
 static const struct resource {
 	const char *method, *path; /* with a slash at its end: those below it */
 	void (*handle)(struct control *c, const struct http_request *req);
+	enum listener asks;
 } resources[] = {
-	{ "GET", "/", get_instance },
-	{ "GET", "/version", get_version },
-	{ "GET", "/vm/config", get_config },
-	{ "PATCH", "/vm", patch_vm },
-	{ "PUT", "/actions", put_actions },
-	{ "GET", "/state", get_state },
-	{ "GET", "/stats", get_stats },
-	{ "GET", "/health", get_health },
-	{ "GET", "/logs", get_logs },
-	{ "GET", "/wait", get_wait },
-	{ "POST", "/stop", post_stop },
-	{ "POST", "/kill", post_kill },
-	{ "POST", "/exec", post_exec },
-	{ "GET", "/agent", get_agent },
-	{ "GET", "/attach", get_attach },
-	{ "GET", "/balloon", get_balloon },
-	{ "PATCH", "/balloon", patch_balloon },
-	{ "PATCH", "/drives/", patch_drive },
-	{ "PATCH", "/network-interfaces/", patch_net },
+	{ "GET", "/", get_instance, NOBODY },
+	{ "GET", "/version", get_version, NOBODY },
+	{ "GET", "/vm/config", get_config, NOBODY },
+	{ "PATCH", "/vm", patch_vm, MONITOR },
+	{ "PUT", "/actions", put_actions, NOBODY },
+	{ "GET", "/state", get_state, NOBODY },
+	{ "GET", "/stats", get_stats, MONITOR },
+	{ "GET", "/health", get_health, GUEST },
+	{ "GET", "/logs", get_logs, NOBODY },
+	{ "GET", "/wait", get_wait, NOBODY },
+	{ "POST", "/stop", post_stop, NOBODY },
+	{ "POST", "/kill", post_kill, NOBODY },
+	{ "POST", "/exec", post_exec, GUEST },
+	{ "GET", "/agent", get_agent, GUEST },
+	{ "GET", "/attach", get_attach, NOBODY },
+	{ "GET", "/balloon", get_balloon, NOBODY },
+	{ "PATCH", "/balloon", patch_balloon, MONITOR },
+	{ "PATCH", "/drives/", patch_drive, MONITOR },
+	{ "PATCH", "/network-interfaces/", patch_net, MONITOR },
 };
 
 static bool is_resource(const struct resource *r, const char *path)
@@ -521,6 +522,16 @@ static bool is_resource(const struct resource *r, const char *path)
 	if (len < 2 || r->path[len - 1] != '/')
 		return strcmp(r->path, path) == 0;
 	return strncmp(r->path, path, len) == 0 && path[len] && !strchr(path + len, '/');
+}
+
+static void answer(struct control *c, const struct http_request *req, const struct resource *r)
+{
+	if (r->asks != NOBODY && c->ops->is_stuck(c->ctx))
+		http_fault(c->http, req->id, 503, "the VM's monitor does not answer");
+	else if (r->asks == GUEST && c->paused)
+		http_fault(c->http, req->id, 503, "the VM is paused");
+	else
+		r->handle(c, req);
 }
 
 static void handle_request(void *ctx, const struct http_request *req)
@@ -534,7 +545,7 @@ static void handle_request(void *ctx, const struct http_request *req)
 		if (!is_resource(r, req->path))
 			continue;
 		if (strcmp(r->method, req->method) == 0) {
-			r->handle(c, req);
+			answer(c, req, r);
 			return;
 		}
 		known = true;

@@ -17,6 +17,8 @@ struct control;
 
 /* What the resources do; all of it for the supervisor's one thread. */
 struct control_ops {
+	/* Whether the monitor has not listened for so long that it is not to be asked anything. */
+	bool (*is_stuck)(void *ctx);
 	/* End the workload in order; after @grace_ms with less patience. */
 	void (*stop)(void *ctx, uint64_t grace_ms);
 	/* Send the workload a signal, or end the VM at once if that is 0. 0, or -ENOTCONN. */

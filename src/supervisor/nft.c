@@ -104,7 +104,10 @@ static int run_nft(const char *commands, char **answer, struct error *err)
 			*answer = steal_ptr(words);
 		return 0;
 	}
-	if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_NO_LIBRARY)
+	if (WIFSIGNALED(status))
+		return error_set(err, EINTR, "the firewall's process was killed by signal %d",
+				 WTERMSIG(status));
+	if (WEXITSTATUS(status) == CHILD_NO_LIBRARY)
 		return error_set(err, ENOENT,
 				 "libnftables is missing, which sets up the rules around a guest's "
 				 "network card: install libnftables1");

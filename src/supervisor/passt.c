@@ -169,6 +169,10 @@ static int explain(int status, const char *line, struct error *err)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return error_set(err, ENOENT,
 				 "passt is missing, which --net user needs: install passt");
+	if (WIFSIGNALED(status))
+		return error_set(err, EINTR,
+				 "passt, which --net user needs, was killed by signal %d",
+				 WTERMSIG(status));
 	return error_set(err, EIO, "passt, which --net user needs, does not start: %s",
 			 line[0] ? line : "it does not say why");
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -95,7 +96,10 @@ static int cache_dir(char *path, size_t size, struct error *err)
 		   : 0;
 }
 
-/* Wait for @pid, and say what takes so long once it has taken a second. */
+/*
+ * Wait for @pid, and say what takes so long once it has taken a second. Returns its status, as
+ * wait() has it, or negative errno.
+ */
 static int wait_with_progress(pid_t pid, const char *dir)
 {
 	AUTO_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -107,7 +111,7 @@ static int wait_with_progress(pid_t pid, const char *dir)
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return status;
 }
 
 static int run_mkfs(const char *dir, const char *image, struct error *err)
@@ -120,6 +124,8 @@ static int run_mkfs(const char *dir, const char *image, struct error *err)
 	if (!pid) {
 		sigset_t none;
 
+		/* Without us, nobody would rename what it makes, or remove it. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		dup2(log, STDIN_FILENO);
@@ -128,7 +134,13 @@ static int run_mkfs(const char *dir, const char *image, struct error *err)
 		_exit(127);
 	}
 	int status = wait_with_progress(pid, dir);
-	if (status == 127)
+	if (status < 0)
+		return error_set(err, -status, "mkfs.erofs is lost: %s", strerror(-status));
+	if (WIFSIGNALED(status))
+		return error_set(err, EINTR,
+				 "mkfs.erofs was killed by signal %d while it packed %s",
+				 WTERMSIG(status), dir);
+	if (WEXITSTATUS(status) == 127)
 		return error_set(err, ENOENT,
 				 "mkfs.erofs is missing, which packs a directory into a root "
 				 "image: install erofs-utils, or give --rootfs an image");
@@ -136,7 +148,7 @@ static int run_mkfs(const char *dir, const char *image, struct error *err)
 		return error_set(err, EIO,
 				 "mkfs.erofs could not pack %s (its status is %d): see its message "
 				 "above, and whether the disk of %s is full",
-				 dir, status, image);
+				 dir, WEXITSTATUS(status), image);
 	return 0;
 }
 

@@ -47,6 +47,7 @@
 #define GRACE_SIGNAL_NS   (10ull * 1000000000) /* for the workload to act on a signal */
 #define GRACE_SHUTDOWN_NS (5ull * 1000000000)  /* for guest/init to end without it */
 #define LINGER_NS         (2ull * 1000000000)  /* for who is attached to read what is left */
+#define STUCK_NS          (2ull * 1000000000)  /* for the monitor to listen, where others wait */
 #define TAIL_LINES        20
 #define LOG_READ          4096
 #define LOG_WAIT_MS       1000 /* for standard error to take it */
@@ -96,9 +97,11 @@ struct supervisor {
 	/*
 	 * Sending never waits, or a monitor that does not read would stop us with it. While there
 	 * is no room, nobody is listened to who would have us send more, but the monitor: it has
-	 * only so many questions at a time (device/vsock.c), and goes on reading meanwhile.
+	 * only so many questions at a time (device/vsock.c), and goes on reading meanwhile. One
+	 * that does not go on is stuck: then those who would end it are listened to again.
 	 */
 	bool channel_full;
+	uint64_t full_ns; /* since when */
 
 	bool gone;     /* the monitor has been reaped */
 	bool lingered; /* and who is attached has had the time to read what was left */
@@ -194,6 +197,11 @@ static void stop_further(struct supervisor *s, int signo)
 	}
 }
 
+static bool is_stuck(const struct supervisor *s)
+{
+	return s->channel_full && clock_now_ns() >= s->full_ns + STUCK_NS;
+}
+
 static void check_clock(struct supervisor *s)
 {
 	uint64_t now = clock_now_ns();
@@ -224,6 +232,8 @@ static int wait_time(const struct supervisor *s)
 
 	if (s->timeout_ns && (!next || s->timeout_ns < next))
 		next = s->timeout_ns;
+	if (s->channel_full && !is_stuck(s) && (!next || s->full_ns + STUCK_NS < next))
+		next = s->full_ns + STUCK_NS;
 	if (!next)
 		return -1;
 	uint64_t now = clock_now_ns();
@@ -433,6 +443,11 @@ static void handle_started(struct supervisor *s)
 
 /* ---- what is asked for at the control socket, and at the doors ---- */
 
+static bool ask_stuck(void *ctx)
+{
+	return is_stuck(ctx);
+}
+
 static void ask_stop(void *ctx, uint64_t grace_ms)
 {
 	struct supervisor *s = ctx;
@@ -611,6 +626,7 @@ static void ask_usage(void *ctx, struct json_object *stats)
 }
 
 static const struct control_ops control_ops = {
+	.is_stuck = ask_stuck,
 	.stop = ask_stop,
 	.kill = ask_kill,
 	.pause = ask_pause,
@@ -655,6 +671,16 @@ static bool all_written(const struct supervisor *s)
 	return s->output ? output_ended(s->output) : s->out.ended && s->err.ended;
 }
 
+/* Asked only when somebody may want to send: a step of bytes alone has no need of it. */
+static void look_for_room(struct supervisor *s)
+{
+	bool full = s->launch.channel >= 0 && !channel_has_room(s->launch.channel);
+
+	if (full && !s->channel_full)
+		s->full_ns = clock_now_ns();
+	s->channel_full = full;
+}
+
 /* All that is left has been said: the monitor is gone, and nothing is unread or unwritten. */
 static bool finished(const struct supervisor *s)
 {
@@ -666,7 +692,7 @@ static bool finished(const struct supervisor *s)
 static void step(struct supervisor *s)
 {
 	bool console_is_ours = !s->cfg->full_system;
-	bool room = !s->channel_full;
+	bool room = !s->channel_full, ask = room || is_stuck(s);
 	enum {
 		SIGNAL,
 		MONITOR,
@@ -692,7 +718,7 @@ static void step(struct supervisor *s)
 		[AGENT] = { .fd = s->agent.fd, .events = POLLIN },
 		[CONSOLE] = { .fd = console_is_ours ? s->launch.console : -1, .events = POLLIN },
 		[LINKS] = { .fd = room ? s->launch.nets.links.fd : -1, .events = POLLIN },
-		[CONTROL] = { .fd = room && s->control ? control_fd(s->control) : -1,
+		[CONTROL] = { .fd = ask && s->control ? control_fd(s->control) : -1,
 			      .events = POLLIN },
 		[DOORS] = { .fd = room && s->doors ? doors_fd(s->doors) : -1, .events = POLLIN },
 		[OUTPUT] = { .fd = s->output ? output_fd(s->output) : -1, .events = POLLIN },
@@ -710,16 +736,15 @@ static void step(struct supervisor *s)
 		handle_signal(s);
 	if (p[CHANNEL].revents & ~POLLOUT)
 		handle_channel(s);
-	/* Asked only when somebody may want to send: a step of bytes alone has no need of it. */
-	s->channel_full = (p[LINKS].revents || p[CONTROL].revents || p[DOORS].revents || !room) &&
-			  s->launch.channel >= 0 && !channel_has_room(s->launch.channel);
+	if (p[LINKS].revents || p[CONTROL].revents || p[DOORS].revents || !room)
+		look_for_room(s);
 	if (p[AGENT].revents && p[AGENT].fd == s->agent.fd)
 		agent_read(&s->agent);
 	if (p[CONSOLE].revents)
 		handle_console(s);
 	if (p[LINKS].revents && !s->channel_full)
 		link_watch_read(&s->launch.nets.links, handle_link, s);
-	if (p[CONTROL].revents && !s->channel_full)
+	if (p[CONTROL].revents && (!s->channel_full || is_stuck(s)))
 		control_run(s->control);
 	if (p[DOORS].revents && !s->channel_full)
 		doors_run(s->doors);

@@ -882,6 +882,10 @@ static int vm_build(struct vm *vm)
 {
 	int ret = loop_new(&vm->loop, RING_ENTRIES);
 
+	if (ret == -EMFILE)
+		return host_error(vm, ret,
+				  "the limit on open files (ulimit -n) is too low for a machine's "
+				  "ring, 1024 is enough");
 	if (ret)
 		return host_error(vm, ret,
 				  "io_uring does not work on this host ('kvmbox check' says more)");

@@ -24,6 +24,12 @@ static struct control *control;
 static struct logfile logfile;
 static int dir_fd;
 
+static bool is_stuck(void *ctx)
+{
+	(void)ctx;
+	return false;
+}
+
 static void stop(void *ctx, uint64_t grace_ms)
 {
 	(void)ctx;
@@ -121,6 +127,7 @@ static struct json_object *get_balloon(void *ctx)
 }
 
 static const struct control_ops ops = {
+	.is_stuck = is_stuck,
 	.stop = stop,
 	.kill = kill_workload,
 	.pause = pause_vm,

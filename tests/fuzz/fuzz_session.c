@@ -130,7 +130,7 @@ static void fuzz_copy(const uint8_t *data, size_t size)
 	    send(fds[1], data, size, MSG_NOSIGNAL) != (ssize_t)size || shutdown(fds[1], SHUT_WR))
 		abort();
 	snprintf(dest, sizeof(dest), "%s/%s", base, how & 1 ? "to/new" : "to");
-	ret = copy_receive(fds[0], dest, how & 2 ? "a" : NULL, 0, &why);
+	ret = copy_receive(fds[0], -1, dest, how & 2 ? "a" : NULL, 0, &why);
 	if (ret < 0 && (!why.text[0] && !why.from_peer))
 		abort();
 	for (const char *c = why.text; *c; c++)

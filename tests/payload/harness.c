@@ -133,6 +133,7 @@ static void open_disks(const struct payload *p, struct vm_spec *spec)
 		struct disk_config cfg = {
 			.path = path,
 			.read_only = d->read_only,
+			.queues = d->queues,
 			.direct = d->buffered ? DISK_DIRECT_OFF : DISK_DIRECT_AUTO,
 		};
 

@@ -4,11 +4,15 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -50,6 +54,7 @@ static void teardown(void)
 	disk_close();
 	loop_free(w.loop);
 	unlink(w.path);
+	umount2(w.dir, MNT_DETACH);
 	rmdir(w.dir);
 	if (__lsan_do_recoverable_leak_check)
 		cr_assert_eq(__lsan_do_recoverable_leak_check(), 0);
@@ -662,4 +667,139 @@ Test(disk, no_device)
 	cr_assert(w.disk->in_memory);
 	cr_assert_eq(w.disk->device, 0);
 	disk_close();
+}
+
+/* ---- one at a time ---- */
+
+/* Of two that wait for the same, one would be told of an error, and the other not. */
+Test(disk, flushes_wait_for_each_other)
+{
+	uint8_t byte[512] = { 7 }, other[512];
+	struct iovec iov[3];
+	struct job flushes[8], writes[3], read;
+
+	make_file(MIB);
+	disk_just_open(DISK_DIRECT_OFF, false);
+	cr_assert_eq(loop_new(&w.loop, 64), 0);
+	cr_assert_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS, &w.queue), 0);
+	cr_assert_eq(transfer(DISK_READ, 0, byte, sizeof(byte)), 0);
+	unsigned int before = loop_pending(w.loop);
+
+	for (uint16_t i = 0; i < 4; i++)
+		job_start(&flushes[i], i, DISK_FLUSH, 0, NULL, 0);
+	cr_expect_eq(loop_pending(w.loop), before + 1, "the others wait");
+	for (uint16_t i = 0; i < 3; i++) {
+		iov[i] = (struct iovec){ byte, sizeof(byte) };
+		writes[i] = (struct job){ .io = { .op = DISK_WRITE,
+						  .durable = true,
+						  .slot = (uint16_t)(10 + i),
+						  .offset = 512u * i,
+						  .len = sizeof(byte),
+						  .iov = &iov[i],
+						  .niov = 1,
+						  .done = job_done } };
+		w.disk->ops->submit(w.queue, &writes[i].io);
+	}
+	for (uint16_t i = 4; i < 8; i++)
+		job_start(&flushes[i], i, DISK_FLUSH, 0, NULL, 0);
+	cr_expect_eq(loop_pending(w.loop), before + 1, "whatever it is that they do");
+	struct iovec in = { other, sizeof(other) };
+
+	job_start(&read, 20, DISK_READ, 4096, &in, 1);
+	cr_expect_eq(loop_pending(w.loop), before + 2, "a read has nothing to wait for");
+	job_wait(&flushes[7]);
+	for (unsigned int i = 0; i < 8; i++)
+		cr_expect(flushes[i].finished && flushes[i].result == 0, "flush %u", i);
+	for (unsigned int i = 0; i < 3; i++)
+		cr_expect(writes[i].finished && writes[i].result == 0, "write %u", i);
+	job_wait(&read);
+	/* And again, after nothing was left. */
+	job_start(&flushes[0], 0, DISK_FLUSH, 0, NULL, 0);
+	job_wait(&flushes[0]);
+	cr_expect_eq(flushes[0].result, 0);
+}
+
+/* Each queue with a loop of its own is told of errors for itself. */
+Test(disk, a_description_for_each_queue)
+{
+	struct disk_config cfg = { .path = w.path, .direct = DISK_DIRECT_OFF, .queues = 3 };
+	int fds[DISK_FILES_MAX];
+	struct error err;
+
+	make_file(MIB);
+	cr_assert_eq(disk_open(&cfg, &w.disk, &err), 0, "%s", err.text);
+	cr_assert_eq(w.disk->ops->files(w.disk, fds), 3);
+	for (unsigned int i = 1; i < 3; i++) {
+		/* They would share it. */
+		cr_assert_eq(lseek(fds[i], 100 * i, SEEK_SET), 100 * i);
+		cr_expect_eq(lseek(fds[0], 0, SEEK_CUR), 0);
+	}
+}
+
+/* They would not know of each other. */
+Test(disk, more_loops_than_queues)
+{
+	struct disk_queue *another;
+	struct loop *loop;
+
+	make_file(MIB);
+	disk_up(DISK_DIRECT_OFF, false);
+	cr_assert_eq(loop_new(&loop, 8), 0);
+	cr_expect_eq(w.disk->ops->attach(w.disk, loop, NSLOTS, &another), -ENOSPC);
+	cr_expect_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS, &another), 0);
+	loop_free(loop);
+}
+
+/* As the disk, a device of 16 MiB that takes 2 of them, and fails what is written to it beyond
+ * that. */
+static void failing_device_up(void)
+{
+	char device[32];
+	struct disk_config disk = { .path = device, .direct = DISK_DIRECT_OFF };
+	struct loop_config cfg = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	int number = control < 0 ? -1 : ioctl(control, LOOP_CTL_GET_FREE);
+	struct error err;
+
+	if (geteuid() != 0 || number < 0 || unshare(CLONE_NEWNS) ||
+	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
+	    mount("none", w.dir, "tmpfs", 0, "size=2M"))
+		cr_skip_test("it takes root, and a host with loop devices");
+	int image = open(w.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	cr_assert_eq(ftruncate(image, 16 * MIB), 0);
+	snprintf(device, sizeof(device), "/dev/loop%d", number);
+	int fd = open(device, O_RDWR | O_CLOEXEC);
+
+	cfg.fd = (uint32_t)image;
+	if (fd < 0 || ioctl(fd, LOOP_CONFIGURE, &cfg))
+		cr_skip_test("there is no loop device to be had");
+	cr_assert_eq(disk_open(&disk, &w.disk, &err), 0, "%s", err.text);
+	/* The device goes with its last user. */
+	close(fd);
+	close(image);
+	close(control);
+	cr_assert_eq(loop_new(&w.loop, 8), 0);
+	cr_assert_eq(w.disk->ops->attach(w.disk, w.loop, NSLOTS, &w.queue), 0);
+}
+
+/* The host's kernel tells of it once; the guest's flushes are not to succeed for what is lost. */
+Test(disk, flush_after_data_were_lost)
+{
+	uint8_t *bytes = aligned(MIB);
+	struct job flushes[3];
+
+	failing_device_up();
+	for (uint64_t i = 0; i < 8; i++)
+		cr_assert_eq(transfer(DISK_WRITE, i * MIB, bytes, MIB), 0, "the page cache has it");
+	for (uint16_t i = 0; i < 3; i++)
+		job_start(&flushes[i], i, DISK_FLUSH, 0, NULL, 0);
+	for (unsigned int i = 0; i < 3; i++) {
+		job_wait(&flushes[i]);
+		cr_expect_eq(flushes[i].result, -EIO, "flush %u", i);
+	}
+	job_start(&flushes[0], 0, DISK_FLUSH, 0, NULL, 0);
+	job_wait(&flushes[0]);
+	cr_expect_eq(flushes[0].result, -EIO);
+	free(bytes);
 }

@@ -516,3 +516,16 @@ Test(session, detach)
 	cr_assert_eq(status(), 0);
 	assert_not_raw();
 }
+
+/* The other side has to begin in time, and may then be silent as long as it likes. */
+Test(session, nobody_begins)
+{
+	start_with.patience_ms = 200;
+	start();
+	cr_assert_eq(status(), FAILED);
+	start();
+	give(KVMBOX_FRAME_STARTED, "12345678", 8);
+	usleep(400000);
+	give_exit(KVMBOX_EXIT_EXITED, 5);
+	cr_assert_eq(status(), 5);
+}

@@ -64,9 +64,9 @@ static void *send_run(void *arg)
 {
 	struct sending *s = arg;
 
-	s->ret = copy_send(peer, s->path, s->name, s->flags, &s->why);
+	s->ret = copy_send(peer, -1, s->path, s->name, s->flags, &s->why);
 	if (s->ret == 0)
-		s->ret = copy_await(peer, &s->why);
+		s->ret = copy_await(peer, -1, &s->why);
 	shutdown(peer, SHUT_RDWR);
 	return NULL;
 }
@@ -78,7 +78,7 @@ static int copy(struct sending *s, const char *dest, const char *expect, unsigne
 	int ret;
 
 	cr_assert_eq(pthread_create(&thread, NULL, send_run, s), 0);
-	ret = copy_receive(sock, dest, expect, flags, &why);
+	ret = copy_receive(sock, -1, dest, expect, flags, &why);
 	if (ret < 0)
 		frame_send(sock, -1, KVMBOX_FRAME_ERROR, why.text, strlen(why.text));
 	else
@@ -259,7 +259,7 @@ static int received(const char *dest, const char *expect)
 
 	frame_send(peer, -1, KVMBOX_FRAME_END, NULL, 0);
 	shutdown(peer, SHUT_WR);
-	ret = copy_receive(sock, dest, expect, 0, &why);
+	ret = copy_receive(sock, -1, dest, expect, 0, &why);
 	close(sock);
 	close(peer);
 	pair_open();
@@ -445,4 +445,14 @@ Test(common_copy, into_a_directory)
 	run("test -f made/sub/file && test ! -e made/tree");
 	cr_assert_eq(copy(&s, "to/sub/other", "tree", COPY_INTO), -ENOTDIR);
 	cr_assert_eq(copy(&s, "/", "tree", COPY_INTO), -ENOENT);
+}
+
+/* The other side is silent, be it that it does not send or that it does not read. */
+Test(common_copy, silence)
+{
+	cr_assert_eq(fcntl(sock, F_SETFL, O_NONBLOCK), 0);
+	cr_assert_eq(copy_receive(sock, 100, "here", NULL, 0, &why), -ETIMEDOUT, "%s", why.text);
+	cr_assert_eq(copy_await(sock, 100, &why), -ETIMEDOUT, "%s", why.text);
+	run("head -c 4000000 /dev/zero >large");
+	cr_assert_eq(copy_send(sock, 100, "large", NULL, 0, &why), -ETIMEDOUT, "%s", why.text);
 }

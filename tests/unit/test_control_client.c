@@ -2,11 +2,24 @@
 #include "control/client.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
 
 #include "fake_server.h"
 
 static struct fake_server server;
 static struct error err;
+
+/* What the client waits for an answer is as short as is good for a test. */
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	const struct timeval *limit = value, soon = { .tv_usec = 200000 };
+	bool is_limit = level == SOL_SOCKET && (name == SO_RCVTIMEO || name == SO_SNDTIMEO);
+
+	if (is_limit && limit->tv_sec)
+		value = &soon;
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}
 
 static int request(const char *answer, size_t piece, struct json_object **json)
 {
@@ -129,6 +142,24 @@ Test(client, nobody_there)
 	fake_server_deinit(&server);
 	cr_assert_eq(client_request(&server.vm, "GET", "/", NULL, CLIENT_SOON, NULL, &err),
 		     -ENOTCONN);
+}
+
+/* A supervisor that is stopped: at first its backlog takes who comes, then nobody. */
+Test(client, nobody_answers, .timeout = 20)
+{
+	static const enum client_patience patience[] = { CLIENT_SOON, CLIENT_FOREVER };
+
+	fake_server_init(&server);
+	cr_assert_eq(listen(server.listener, 0), 0);
+	cr_assert_eq(client_request(&server.vm, "GET", "/", NULL, CLIENT_SOON, NULL, &err),
+		     -ETIMEDOUT);
+	cr_assert(strstr(err.text, "the VM \"web\" does not answer"), "%s", err.text);
+	for (size_t i = 0; i < 2; i++) {
+		cr_assert_eq(client_request(&server.vm, "GET", "/", NULL, patience[i], NULL, &err),
+			     -ETIMEDOUT);
+		cr_assert(strstr(err.text, "does not answer"), "%s", err.text);
+	}
+	fake_server_deinit(&server);
 }
 
 struct heard {

@@ -781,19 +781,19 @@ Test(guest_session, put_and_get)
 		     0);
 	snprintf(path, sizeof(path), "%s/put", dir);
 	copy_begin(KVMBOX_FRAME_PUT, 0, path);
-	cr_assert_eq(copy_send(h.fd, "tree", NULL, 0, &why), 0, "%s", why.text);
-	cr_assert_eq(copy_await(h.fd, &why), 0, "%s", why.text);
+	cr_assert_eq(copy_send(h.fd, -1, "tree", NULL, 0, &why), 0, "%s", why.text);
+	cr_assert_eq(copy_await(h.fd, -1, &why), 0, "%s", why.text);
 	ends(&h);
 	cr_assert_eq(system("diff -r --no-dereference tree put"), 0);
 
 	copy_begin(KVMBOX_FRAME_GET, 0, path);
-	cr_assert_eq(copy_receive(h.fd, "got", "put", 0, &why), 0, "%s", why.text);
+	cr_assert_eq(copy_receive(h.fd, -1, "got", "put", 0, &why), 0, "%s", why.text);
 	ends(&h);
 	cr_assert_eq(system("diff -r --no-dereference tree got"), 0);
 
 	strcat(path, "/dirlink");
 	copy_begin(KVMBOX_FRAME_GET, KVMBOX_COPY_FOLLOW, path);
-	cr_assert_eq(copy_receive(h.fd, "followed", "dirlink", 0, &why), 0, "%s", why.text);
+	cr_assert_eq(copy_receive(h.fd, -1, "followed", "dirlink", 0, &why), 0, "%s", why.text);
 	ends(&h);
 	cr_assert_eq(system("diff -r --no-dereference tree/sub followed"), 0);
 }
@@ -806,12 +806,12 @@ Test(guest_session, put_and_get_fail)
 	cr_assert_eq(system("truncate -s 200M big"), 0);
 	snprintf(path, sizeof(path), "%s/no/where", dir);
 	copy_begin(KVMBOX_FRAME_PUT, 0, path);
-	cr_assert_lt(copy_send(h.fd, "big", NULL, 0, &why), 0);
+	cr_assert_lt(copy_send(h.fd, -1, "big", NULL, 0, &why), 0);
 	cr_assert(why.from_peer);
 	cr_assert(strstr(why.text, "no/where"), "%s", why.text);
 	ends(&h);
 	copy_begin(KVMBOX_FRAME_GET, 0, path);
-	cr_assert_lt(copy_receive(h.fd, "got", "where", 0, &why), 0);
+	cr_assert_lt(copy_receive(h.fd, -1, "got", "where", 0, &why), 0);
 	cr_assert(why.from_peer);
 	cr_assert(strstr(why.text, "where"), "%s", why.text);
 	ends(&h);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -25,6 +27,17 @@ static bool have_health;
 static struct kvmbox_health health;
 static struct json_object *answer;
 static char fault[256];
+
+static time_t ahead_s;
+
+/* A clock that can be put forward. */
+int clock_gettime(clockid_t which, struct timespec *now)
+{
+	int ret = (int)syscall(SYS_clock_gettime, which, now);
+
+	now->tv_sec += ahead_s;
+	return ret;
+}
 
 static int dial(void *ctx, int fd)
 {
@@ -388,4 +401,26 @@ Test(supervisor_calls, more_than_at_once)
 	cr_assert_eq(recv(agents[0], &byte, 1, 0), 0, "its session is over");
 	put_exit(agents[CALLS], KVMBOX_EXIT_EXITED, 0);
 	cr_assert(nexecs == 2 && answer);
+}
+
+/* A command has to begin in time, and may then take as long as it likes. */
+Test(supervisor_calls, exec_that_does_not_begin)
+{
+	struct kvmbox_started started = { 1 };
+	struct pollfd p = { .fd = calls_fd(c), .events = POLLIN };
+
+	exec_with_id(1, "{\"argv\":[\"a\"]}");
+	exec_with_id(2, "{\"argv\":[\"b\"]}");
+	put_frame(agents[1], KVMBOX_FRAME_STARTED, &started, sizeof(started));
+	cr_assert_eq(poll(&p, 1, 1000), 1);
+	run();
+	cr_assert_eq(nexecs, 0);
+	ahead_s = 31;
+	cr_assert_eq(poll(&p, 1, 1000), 1);
+	run();
+	cr_assert(nexecs == 1 && last_id == 1 && !answer);
+	cr_assert(strstr(fault, "does not answer"), "%s", fault);
+	cr_assert_eq(poll(&p, 1, 400), 0);
+	put_exit(agents[1], KVMBOX_EXIT_EXITED, 0);
+	cr_assert(nexecs == 2 && last_id == 2 && answer);
 }

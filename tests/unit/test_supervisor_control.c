@@ -33,6 +33,14 @@ static bool have_balloon = true;
 static char patched[300]; /* what was to be changed, and how */
 static const char *status = "running";
 
+static bool stuck;
+
+static bool is_stuck(void *ctx)
+{
+	(void)ctx;
+	return stuck;
+}
+
 static void stop(void *ctx, uint64_t grace_ms)
 {
 	cr_assert_eq(ctx, &control);
@@ -151,6 +159,7 @@ static void usage(void *ctx, struct json_object *stats)
 }
 
 static const struct control_ops ops = {
+	.is_stuck = is_stuck,
 	.stop = stop,
 	.kill = kill_workload,
 	.pause = pause_vm,
@@ -714,6 +723,39 @@ Test(supervisor_control, upgrades)
 		}
 	}
 	cr_assert(nagents == 1 && nattached == 1);
+}
+
+/* A monitor that does not listen is asked nothing more; whoever ends it is heard. */
+Test(supervisor_control, monitor_that_is_stuck)
+{
+	static const struct {
+		const char *method, *path, *body;
+	} vain[] = { { "PATCH", "/vm", "{\"state\":\"Paused\"}" },
+		     { "GET", "/stats", "" },
+		     { "GET", "/health", "" },
+		     { "POST", "/exec", "{\"argv\":[\"a\"]}" },
+		     { "GET", "/agent", "" },
+		     { "PATCH", "/balloon", "{\"amount_mib\":1}" } };
+
+	stuck = true;
+	for (size_t i = 0; i < sizeof(vain) / sizeof(vain[0]); i++)
+		expect(vain[i].method, vain[i].path, vain[i].body, 503, "does not answer");
+	cr_assert(!npauses && !nstats && !nagents && !nballoons);
+	expect("GET", "/state", "", 200, "\"name\"");
+	expect("POST", "/kill", "", 204, "");
+	expect("POST", "/stop", "", 204, "");
+	cr_assert(nkills == 1 && nstops == 1);
+	stuck = false;
+	expect("PATCH", "/balloon", "{\"amount_mib\":1}", 204, "");
+}
+
+Test(supervisor_control, guest_that_is_paused)
+{
+	control_paused(control);
+	expect("GET", "/health", "", 503, "the VM is paused");
+	expect("POST", "/exec", "{\"argv\":[\"a\"]}", 503, "the VM is paused");
+	expect("GET", "/agent", "", 503, "the VM is paused");
+	cr_assert_eq(nagents, 0);
 }
 
 Test(supervisor_control, a_path_that_is_wrong)

@@ -253,6 +253,25 @@ Test(rootfs, no_mkfs)
 	unsetenv("PATH");
 }
 
+/* Of an image, half is worse than nothing. */
+Test(rootfs, mkfs_killed)
+{
+	static const char script[] = "#!/bin/sh\necho half >$2\nkill -9 $$\n";
+	char path[128], command[256];
+
+	snprintf(path, sizeof(path), "%s/bin", base);
+	cr_assert_eq(mkdir(path, 0755), 0);
+	strcat(path, "/mkfs.erofs");
+	write_file(path, script, sizeof(script) - 1, 0);
+	cr_assert_eq(chmod(path, 0755), 0);
+	snprintf(command, sizeof(command), "%s/bin:/usr/bin:/bin", base);
+	setenv("PATH", command, 1);
+	cr_assert_eq(rootfs_prepare(tree, &out, &err), -EINTR);
+	cr_assert_not_null(strstr(err.text, "mkfs.erofs was killed by signal 9"), "%s", err.text);
+	snprintf(command, sizeof(command), "test -z \"$(ls %s/rootfs)\"", cache);
+	cr_assert_eq(system(command), 0, "something is left");
+}
+
 Test(rootfs, no_cache)
 {
 	setenv("KVMBOX_CACHE", "/dev/null/cache", 1);
