@@ -4,19 +4,6 @@
 #
 # What is in force around a monitor, as /proc and /sys tell.
 
-# need_cgroups: sees to it that cgroup v2 is mounted, with the controllers; sets $cgroups.
-need_cgroups() {
-	cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
-	if [[ -z $cgroups ]]; then
-		cgroups=/sys/fs/cgroup
-		mount -t cgroup2 none "$cgroups" 2>/dev/null || skip "the host does not mount cgroup v2"
-	fi
-	local controller
-	for controller in cpu memory pids; do
-		grep -qw "$controller" "$cgroups/cgroup.controllers" || skip "cgroup v2 has no controller $controller here"
-	done
-}
-
 # status_of PID FIELD: prints a field of each thread's status, once for each value there is.
 status_of() {
 	sed -n "s/^$2:[[:space:]]*//p" "/proc/$1"/task/*/status | sort -u

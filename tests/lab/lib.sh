@@ -92,6 +92,19 @@ need_loop() {
 		skip "the host has no loop devices"
 }
 
+# need_cgroups: sees to it that cgroup v2 is mounted, with the controllers; sets $cgroups.
+need_cgroups() {
+	cgroups=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+	if [[ -z $cgroups ]]; then
+		cgroups=/sys/fs/cgroup
+		mount -t cgroup2 none "$cgroups" 2>/dev/null || skip "the host does not mount cgroup v2"
+	fi
+	local controller
+	for controller in cpu memory pids; do
+		grep -qw "$controller" "$cgroups/cgroup.controllers" || skip "cgroup v2 has no controller $controller here"
+	done
+}
+
 # ---- guests ----
 
 # boot ARG...: runs "kvmbox boot" to its end: $out and $err are its output, $status its exit status.

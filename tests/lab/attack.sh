@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154  # lib.sh and run share variables
+#
+# Whoever has a root shell in a guest does his worst, and next door is another VM which is asked all the time: it
+# answers, the host has what it had, and what became of the attacker is told. tests/bench/neighbour has the figures,
+# and a container beside.
+# shellcheck source=tests/lab/netlib.sh
+. "$lab/netlib.sh"
+
+attack_s=12 # how long an attack goes on, once it has begun
+longest_wait_ms=60000
+attacker_mib=128
+
+# own_street: a host with a neighbour in it that is being asked.
+own_street() {
+	own_host
+	own_state
+	need musl-gcc mkfs.erofs mkfs.ext4
+	need_cgroups
+	need_mem 800
+	local name
+	make_tree tree
+	ln -s busybox tree/bin/ip
+	for name in neighbour attacker; do
+		musl-gcc -std=gnu17 -static -Os -o "tree/bin/$name" "$lab/$name.c"
+	done
+	head -c 4M /dev/zero >neighbour.img
+	truncate -s 64M attacker.img
+	mkfs.ext4 -q attacker.img
+
+	"$kvmbox" boot -d --name neighbour --net nat -p 127.0.0.1:7007:7 --rootfs tree --disk neighbour.img -- \
+		neighbour /dev/vdb
+	await 120 "the neighbour" has_logged neighbour ready
+	mkfifo .probe
+	"$lab/probe.py" 7007 <.probe >asked 2>asked.err &
+	probe=$!
+	exec 8>.probe
+}
+
+has_logged() {
+	"$kvmbox" logs "$1" | grep -qx "$2"
+}
+
+# look: notes what the host and the attacker's cgroup have come to.
+look() {
+	local now
+	read -r _ _ _ now _ </proc/loadavg
+	now=${now#*/}
+	((now <= most_tasks)) || most_tasks=$now
+	if read -r now <"$group/pids.current"; then
+		((now <= most_pids)) || most_pids=$now
+	fi
+	now=$(sed -n 's/^oom_kill //p' "$group/memory.events") && oom_kills=$now
+	now=$(sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$pid/status") && supervisor_kib=$now
+	return 0
+} 2>/dev/null
+
+# kib_outside: prints the KiB on the host's disk, besides what is the attacker's own.
+kib_outside() {
+	du -sk --exclude=attacker.img . | cut -f 1
+}
+
+# attack KIND: a root shell in a VM that does this, until it has brought itself down or for $attack_s seconds, when
+# the VM is told to end. $status is its exit status. The neighbour has answered all the time, and the host has
+# what it had.
+attack() {
+	local begin tasks kib group most_tasks=0 most_pids=0 oom_kills=0 pids_max supervisor_kib=0
+	read -r _ _ _ tasks _ </proc/loadavg
+	tasks=${tasks#*/}
+	kib=$(kib_outside)
+	# shellcheck disable=SC2016  # the guest's own
+	boot_async --name attacker --mem "${attacker_mib}M" --net nat --rootfs tree --disk attacker.img -- /bin/sh -c '
+		mount /dev/vdb /mnt && set -- '"$1"' $(ip route show default) && exec attacker $1 /mnt $4'
+	await_line '^attacking$' "$out" 150
+	group=$cgroups/kvmbox/attacker.$pid
+	pids_max=$(cat "$group/pids.max" || true)
+	begin=$SECONDS
+	until gone "$pid" || ((SECONDS - begin >= attack_s)); do
+		look
+		sleep 0.5
+	done
+	gone "$pid" || kill -TERM "$pid"
+	finish
+
+	exec 8>&-
+	wait "$probe" || fail "the neighbour did not answer: $(tail -n 1 asked.err)"
+	local answers longest
+	read -r answers longest <asked
+	note "$answers answers, the longest after $longest ms; status $status; $most_pids of $pids_max tasks"
+	((answers >= 3)) || fail "the neighbour gave no more than $answers answers"
+	((longest <= longest_wait_ms)) || fail "the neighbour took $longest ms for an answer"
+	[[ $("$kvmbox" ps -q) == neighbour ]] || fail "there should be the neighbour alone, not $("$kvmbox" ps -q)"
+
+	((oom_kills == 0)) || fail "the kernel killed the attacker's monitor for its memory"
+	((most_pids < pids_max)) || fail "the attacker has $most_pids tasks of the host, all that it may"
+	# Other VMs may come and go, each with as few.
+	((most_tasks < tasks + 500)) || fail "the host had $most_tasks tasks, and $tasks before"
+	((supervisor_kib < 32 << 10)) || fail "the attacker's supervisor has taken $supervisor_kib KiB of memory"
+	(($(kib_outside) < kib + (4 << 10))) || fail "the attack has taken $(($(kib_outside) - kib)) KiB of the host's disk"
+	[[ ! -e $group ]] || fail "the attacker's cgroup is still there"
+}
+
+# expect_stopped: the attacker had to be told, and was then ended as anybody is.
+expect_stopped() {
+	[[ $status == 143 || $status == 137 ]] || fail "the exit status is $status, not 143 or 137"
+	expect_stderr ''
+}
+
+limit_panic=500
+case_panic() {
+	own_street
+	attack panic
+	expect_status 125
+	[[ $(head -n 1 "$err") =~ ^kvmbox:.*panicked:.*Kernel\ panic ]] || fail "the first line does not tell of the panic"
+}
+
+limit_fork=500
+case_fork() {
+	own_street
+	attack fork
+	expect_stopped
+}
+
+limit_memory=500
+case_memory() {
+	own_street
+	attack memory
+	expect_stopped
+}
+
+limit_disk=500
+case_disk() {
+	own_street
+	attack disk
+	expect_stopped
+	(($(stat -c %b attacker.img) * 512 > 32 << 20)) || fail "the attacker has hardly written to its own disk"
+}
+
+# udp_seen: prints how many datagrams the host's own sockets were looked up for.
+udp_seen() {
+	awk '$1 == "Udp:" && $2 ~ /^[0-9]/ { print $2 + $3 + $4 }' /proc/net/snmp
+}
+
+limit_flood=500
+case_flood() {
+	own_street
+	local seen
+	seen=$(udp_seen)
+	attack flood
+	expect_stopped
+	(($(udp_seen) - seen < 100)) || fail "$(($(udp_seen) - seen)) datagrams have passed the rules"
+	(($(cat /proc/sys/net/netfilter/nf_conntrack_count) < 500)) ||
+		fail "the host keeps count of $(cat /proc/sys/net/netfilter/nf_conntrack_count) connections"
+}
