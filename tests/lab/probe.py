@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """probe.py PORT: asks the neighbour (neighbour.c) behind that port of this host, one question after the other, until
-its standard input ends. Then it prints how many answers there were, and the longest wait in milliseconds; it fails
-when there was none for a minute.
+its standard input ends. It says "asking" with the first answer, and at the end how many answers there were, and the
+longest wait in milliseconds; it fails when there was none for a minute.
 """
 import select
 import socket
@@ -30,7 +30,9 @@ class Neighbour:
 
 
 def main():
-    neighbour, waits = Neighbour(int(sys.argv[1])), []
+    neighbour = Neighbour(int(sys.argv[1]))
+    waits = [neighbour.ask()]
+    print("asking", flush=True)
     while not select.select([sys.stdin], [], [], PAUSE)[0]:
         waits.append(neighbour.ask())
     print(len(waits), round(max(waits) * 1000))
