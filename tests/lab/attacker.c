@@ -29,7 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20, PIECE = 64 * MIB, FILES = 1 << 16, BATCH = 64, SOCKETS = 31 };
+enum { MIB = 1 << 20, PIECE = 16 * MIB, FILES = 1 << 16, BATCH = 64, SOCKETS = 31 };
 
 static bool write_file(const char *path, const char *text)
 {
@@ -113,9 +113,8 @@ static int attack_disk(const char *dir)
 	if (fd < 0)
 		fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	for (off_t offset = 0;; offset = (offset + MIB) % PIECE) {
-		// Full or not, it goes on.
-		if (pwrite(fd, block, sizeof(block), offset) < 0 || fsync(fd))
-			lseek(fd, 0, SEEK_SET);
+		pwrite(fd, block, sizeof(block), offset);
+		fsync(fd);
 	}
 }
 
