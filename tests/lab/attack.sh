@@ -58,9 +58,8 @@ kib_outside() {
 }
 
 # attack KIND: a root shell in a VM that does this for $attack_s seconds, when the VM is told to end, if it has not
-# brought itself down; sets $status, $reason
-# and how much it has written to its own disk, $own_sectors. Fails unless the neighbour has answered all the time, and the host
-# has what it had.
+# brought itself down; sets $status, $reason and $own_sectors, which it has written to its own disk. Fails unless the
+# neighbour has answered all the time, and the host has what it had.
 attack() {
 	local begin tasks kib supervisor group pids_max
 	local most_tasks=0 most_pids=0 oom_kills=0 supervisor_kib=0 supervisor_ticks=0
