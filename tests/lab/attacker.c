@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,18 +57,17 @@ _Noreturn static void eat_memory(void)
 
 static int attack_panic(void)
 {
-	static const char key[] = "/proc/sysrq-trigger";
+	// One that nobody has made read-only.
+	static const char own[] = "/tmp/proc";
 
-	if (write_file(key, "c"))
+	if (mkdir(own, 0700) || mount("proc", own, "proc", 0, NULL))
+		printf("refused: %s: %s\n", own, strerror(errno));
+	if (write_file("/proc/sysrq-trigger", "c") || write_file("/tmp/proc/sysrq-trigger", "c"))
 		pause();
-	// Where it was only made read-only.
-	if (mount(NULL, key, NULL, MS_REMOUNT | MS_BIND, NULL))
-		printf("refused: mounting %s anew: %s\n", key, strerror(errno));
-	else if (write_file(key, "c"))
-		pause();
-	if (!write_file("/proc/sys/vm/panic_on_oom", "2"))
-		return EXIT_FAILURE;
-	eat_memory();
+	if (write_file("/proc/sys/vm/panic_on_oom", "2") ||
+	    write_file("/tmp/proc/sys/vm/panic_on_oom", "2"))
+		eat_memory();
+	return EXIT_FAILURE;
 }
 
 _Noreturn static void attack_fork(void)
