@@ -24,7 +24,8 @@ struct copy_error {
  */
 #define COPY_OWNERS 2u
 
-#define COPY_INTO 4u /* receiver: what is in the tree goes into dest, also if that is a directory */
+#define COPY_INTO 4u /* receiver: what is in the tree goes into dest, also if that is a directory \
+		      */
 
 /*
  * Sends path and all below it, and END. The entries' names begin with name, or
@@ -47,9 +48,9 @@ int copy_await(int sock, int timeout_ms, struct copy_error *why);
 
 /*
  * Receives one tree up to its END. If dest is a directory the tree goes into it
- * by its own name, unless COPY_INTO is asked for; else it becomes dest. Symbolic links in dest are followed;
- * below it none is, whatever the peer sends. With expect, the tree must be of
- * that name, so that a peer that was asked for one cannot write another.
+ * by its own name, unless COPY_INTO is asked for; else it becomes dest. Symbolic links in dest are
+ * followed; below it none is, whatever the peer sends. With expect, the tree must be of that name,
+ * so that a peer that was asked for one cannot write another.
  *
  * A file or symbolic link replaces whatever is there but a directory; a
  * directory that is there is kept as it is, and gets more entries. Directories
