@@ -80,7 +80,7 @@ case_patch() {
 	"$kvmbox" boot -d --name p --disk a,bw=256K,bw-burst=16K -- sleep 1000
 	limited=$(guest_reads)
 	[[ -z $(patch drives/vdb "$none") ]] || fail "a limit cannot be lifted"
-	"$kvmbox" inspect p | jq -e '.config.drives[0] | has("rate_limiter") | not' || fail "inspect shows a limit"
+	"$kvmbox" inspect p | jq -e '.[0].config.drives[0] | has("rate_limiter") | not' || fail "inspect shows a limit"
 	free=$(guest_reads)
 	[[ -z $(patch drives/vdb "$limit") ]] || fail "a limit cannot be set"
 	again=$(guest_reads)
@@ -101,7 +101,7 @@ case_patch() {
 	patch drives/vdb '{"rate_limiter": {"ops": {"size": 1}}}' | grep -q 'drive: rate_limiter.ops: the key refill_time is missing' ||
 		fail "half a bucket is not refused"
 	patch drives/vdx "$limit" | grep -q 'no drive .*vdx' || fail "a disk that is not there can be limited"
-	"$kvmbox" inspect p | jq -e '.config.drives[0].rate_limiter == {"bandwidth": {"size": 16384, "refill_time": 1000,
+	"$kvmbox" inspect p | jq -e '.[0].config.drives[0].rate_limiter == {"bandwidth": {"size": 16384, "refill_time": 1000,
 		"refill": 262144}}' || fail "inspect does not show what is in force"
 	"$kvmbox" stop -t 0 p
 }
@@ -117,7 +117,7 @@ limited_card() {
 	make_tree tree
 	copy_program tree bash
 	boot_async --net "tap=tap0,ip=198.51.100.2/24,$1" --mem 256M --rootfs tree -- /bin/bash -c '
-		busybox nc -l -p 5000 >/dev/null & echo ready
+		sleep 1000 | busybox nc -l -p 5000 >/dev/null & echo ready
 		while read -r line; do eval "$line"; done'
 	await_line '^ready$'
 }
@@ -142,7 +142,8 @@ expect_rate() {
 case_net_bytes() {
 	limited_card bw=512K
 	local sent received
-	busybox nc -l -p 5001 >/dev/null &
+	# It takes the end of its input for the end of it all.
+	sleep 1000 | busybox nc -l -p 5001 >/dev/null &
 	echo 'busybox nc 198.51.100.1 5001 </dev/zero & sender=$!' >&7
 	sent=$(card_rate rx.bytes)
 	echo 'kill $sender' >&7
@@ -157,7 +158,8 @@ case_net_bytes() {
 case_net_packets() {
 	limited_card pps=100
 	local sent received
-	echo 'exec 8>/dev/udp/198.51.100.1/9; while printf x >&8; do :; done 2>/dev/null & sender=$!' >&7
+	# Nobody listens, which each datagram but the first is told.
+	echo 'exec 8>/dev/udp/198.51.100.1/9; while :; do printf x >&8; done 2>/dev/null & sender=$!' >&7
 	sent=$(card_rate rx.packets)
 	echo 'kill $sender' >&7
 	exec 8>/dev/udp/198.51.100.2/9
