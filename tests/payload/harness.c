@@ -237,6 +237,7 @@ struct ends {
 	size_t input_done;
 	uint64_t stop_at;  /* ns; 0: not to be stopped */
 	uint64_t pause_at; /* ns; 0: not to be paused, or being paused */
+	uint64_t tell_at;  /* ns; 0: nothing, or done */
 };
 
 static void close_end(int *fd)
@@ -294,6 +295,8 @@ static void handle_message(struct payload *p, struct ends *e)
 			close_end(&e->console);
 		if (p->stop_after_ms)
 			e->stop_at = clock_now_ns() + p->stop_after_ms * 1000000ull;
+		if (p->ntell)
+			e->tell_at = clock_now_ns() + p->tell_after_ms * 1000000ull;
 		plan_pause(p, e);
 		if (p->on_running)
 			p->on_running(p);
@@ -336,6 +339,13 @@ static void stop(const struct payload *p, struct ends *e)
 		send_message(e, MESSAGE_STOP);
 }
 
+static void tell(const struct payload *p, struct ends *e)
+{
+	e->tell_at = 0;
+	for (unsigned int i = 0; i < p->ntell; i++)
+		channel_send(e->channel, &p->tell[i], -1);
+}
+
 static unsigned int timeout_ms(const struct payload *p)
 {
 	return p->timeout_ms ? p->timeout_ms : TIMEOUT_MS;
@@ -357,6 +367,8 @@ static void serve(struct payload *p, struct ends *e)
 		}
 		if (e->stop_at && now >= e->stop_at)
 			stop(p, e);
+		if (e->tell_at && now >= e->tell_at)
+			tell(p, e);
 		if (e->pause_at && now >= e->pause_at) {
 			e->pause_at = 0;
 			send_message(e, MESSAGE_PAUSE);
@@ -369,7 +381,8 @@ static void serve(struct payload *p, struct ends *e)
 			{ .fd = console ? e->console : -1, .events = console },
 			{ .fd = e->log, .events = POLLIN },
 		};
-		if (poll(fds, 3, e->stop_at || e->pause_at ? 20 : 200) < 0 && errno != EINTR)
+		if (poll(fds, 3, e->stop_at || e->pause_at || e->tell_at ? 20 : 200) < 0 &&
+		    errno != EINTR)
 			die("poll");
 		if (fds[0].revents)
 			handle_message(p, e);

@@ -55,9 +55,11 @@ struct payload {
 	bool lazy_console;           /* read, but slowly */
 	unsigned int stop_after_ms;  /* MESSAGE_STOP so long after MESSAGE_RUNNING; 0: never */
 	unsigned int pause_every_ms; /* pause the machine, and let it go on at once; 0: never */
-	bool hang_up;                /* then close the channel instead of saying so */
-	bool partial;                /* the payload does not come to "done" */
-	unsigned int timeout_ms;     /* 0: as long as the slowest test takes */
+	const struct message *tell;  /* @ntell messages, so long after MESSAGE_RUNNING */
+	unsigned int ntell, tell_after_ms;
+	bool hang_up;                          /* then close the channel instead of saying so */
+	bool partial;                          /* the payload does not come to "done" */
+	unsigned int timeout_ms;               /* 0: as long as the slowest test takes */
 	void (*on_running)(struct payload *p); /* after MESSAGE_RUNNING */
 	/* The guest has connected to host port @port: our end. Only until payload_verdict(). */
 	void (*on_connect)(struct payload *p, int fd, uint64_t port);

@@ -2,7 +2,8 @@
 /*
  * What the blk payload wrote is in the images, and nothing else has changed. A second argument is
  * how the first disk is served: its queues by threads of their own ("loops"), and what has to do
- * with it; "limits" holds it to some requests and bytes a second.
+ * with it; "limits" holds it to some requests and bytes a second, whatever messages are sent that
+ * nobody who means well would; "lifted" to next to nothing, until that is taken back.
  */
 #include <string.h>
 
@@ -13,6 +14,21 @@
 #define LIMIT_BURST 20u
 /* What the payload writes in single requests to the first disk, and it reads besides. */
 #define WRITES 288u
+
+#define TELL_MS 300u
+
+/* For disks that are not there, and with numbers that no bucket has. */
+static const struct message bad[] = {
+	{ .type = MESSAGE_DISK_LIMITS, .value = 4 },
+	{ .type = MESSAGE_DISK_LIMITS, .value = UINT64_MAX },
+	{ .type = MESSAGE_NET_LIMITS, .value = 0 },
+	{ .type = MESSAGE_DISK_LIMITS, .limits = { { .bytes = { 1, 0, 1, 0 } } } },
+	{ .type = MESSAGE_DISK_LIMITS, .limits = { { .bytes = { 1, UINT64_MAX, 1, 0 } } } },
+	{ .type = MESSAGE_DISK_LIMITS, .limits = { { .bytes = { 1ull << 63, 1, 1, 0 } } } },
+	{ .type = MESSAGE_DISK_LIMITS, .limits = { { .bytes = { 1, 1, UINT64_MAX, 0 } } } },
+	{ .type = MESSAGE_DISK_LIMITS, .limits = { [1] = { .ops = { 1, 1, 0, 0 } } } },
+};
+static const struct message lift = { .type = MESSAGE_DISK_LIMITS };
 
 #define SECTOR 512u
 
@@ -70,7 +86,7 @@ int main(int argc, char **argv)
 
 	payload_init(&p, argv[1]);
 	payload_add_disk(&p, 8u << 20)->queues = 4;
-	p.disks[0].own_loops = argc > 2 && strcmp(how, "limits") != 0;
+	p.disks[0].own_loops = argc > 2 && strcmp(how, "limits") != 0 && strcmp(how, "lifted") != 0;
 	p.disks[0].fixed_buffers = strstr(how, "fixed-buffers");
 	p.disks[0].sqpoll = strstr(how, "sqpoll");
 	if (strstr(how, "limits"))
@@ -78,6 +94,15 @@ int main(int argc, char **argv)
 			.ops = { LIMIT_OPS, 1000, LIMIT_BURST, 0 },
 			.bytes = { 16u << 20, 1000, 4096, 0 },
 		};
+	if (strstr(how, "limits")) {
+		p.tell = bad;
+		p.ntell = sizeof(bad) / sizeof(bad[0]);
+	} else if (strstr(how, "lifted")) {
+		p.disks[0].limits = (struct limits){ .ops = { 1, 3600000, LIMIT_BURST, 0 } };
+		p.tell = &lift;
+		p.ntell = 1;
+	}
+	p.tell_after_ms = TELL_MS;
 	payload_add_disk(&p, 1u << 20)->read_only = true;
 	payload_add_disk(&p, (1u << 20) + 300)->buffered = true;
 	payload_add_disk(&p, 1u << 20);
@@ -89,6 +114,9 @@ int main(int argc, char **argv)
 	if (strstr(how, "limits"))
 		payload_expect(&p, ms >= (WRITES - LIMIT_BURST) * 1000 / LIMIT_OPS,
 			       "all in %llu ms: nothing was limited", (unsigned long long)ms);
+	if (strstr(how, "lifted"))
+		payload_expect(&p, ms >= TELL_MS, "all in %llu ms: nothing was limited",
+			       (unsigned long long)ms);
 	payload_expect_end(&p, VM_END_RESET);
 	check_images(&p);
 	payload_expect(&p, payload_count_log(&p, "waits for a reset") == 0,
