@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MIB    (1u << 20)
@@ -620,4 +621,45 @@ Test(disk, idle_one_does_not_wait_for_the_turn)
 		cr_expect_eq(jobs[i].result, 0);
 		expect_pattern(bytes[i], 512ull * i, sizeof(bytes[i]));
 	}
+}
+
+/* ---- what it is on ---- */
+
+/* As the kernel has it: a whole device, no partition, and none below what is only in memory. */
+Test(disk, device)
+{
+	char path[80];
+	struct stat st;
+
+	make_file(MIB);
+	disk_just_open(DISK_DIRECT_OFF, true);
+	if (w.disk->device) {
+		snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/queue", major(w.disk->device),
+			 minor(w.disk->device));
+		cr_assert_eq(access(path, F_OK), 0, "%s", path);
+	}
+	cr_assert_eq(stat(w.path, &st), 0);
+	if (!major(st.st_dev))
+		cr_assert_eq(w.disk->device, 0);
+	disk_close();
+}
+
+Test(disk, no_device)
+{
+	struct disk_config cfg = { .path = (char *)(uintptr_t) "/dev/shm/kvmbox-test-disk",
+				   .direct = DISK_DIRECT_OFF };
+	struct error err = { "" };
+	int fd = open(cfg.path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		cr_skip_test("skipped: /dev/shm cannot be written to");
+	cr_assert_eq(ftruncate(fd, MIB), 0);
+	close(fd);
+	int ret = disk_open(&cfg, &w.disk, &err);
+
+	unlink(cfg.path);
+	cr_assert_eq(ret, 0, "%s", err.text);
+	cr_assert(w.disk->in_memory);
+	cr_assert_eq(w.disk->device, 0);
+	disk_close();
 }
