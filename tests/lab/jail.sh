@@ -129,6 +129,7 @@ limit_io_max=600
 case_io_max() {
 	need_cgroups
 	need curl findmnt losetup
+	need_loop
 	grep -qw io "$cgroups/cgroup.controllers" || skip "cgroup v2 has no controller io here"
 	local device loop group begin direct cached
 	device=$(findmnt -no MAJ:MIN -T "$dir")
