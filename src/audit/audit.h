@@ -120,6 +120,7 @@ struct audit_process {
 	char name[32];
 	struct audit_thread *threads;
 	size_t nthreads;
+	char apparmor[96];         /* its profile and the mode of that; "": not known */
 	int dumpable;              /* 1, 0, or -1: it cannot be told of one that is root's */
 	unsigned int same_user;    /* processes with its uid that are not the VM's */
 	bool same_user_as_starter; /* the supervisor's */

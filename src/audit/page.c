@@ -255,6 +255,7 @@ static void print_process(FILE *f, const struct audit_report *report, size_t i)
 	    p->dumpable < 0 ? "cannot be told of root's"
 	    : p->dumpable   ? "yes"
 			    : "no");
+	row(f, "AppArmor", "%s", p->apparmor[0] ? p->apparmor : "the kernel does not say");
 	print_namespaces(f, p);
 	print_root(f, p);
 	print_cgroup(f, &p->cgroup);

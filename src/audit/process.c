@@ -372,6 +372,14 @@ static void read_dumpable(const struct audit_host *host, struct audit_process *p
 		p->dumpable = st.st_uid == user;
 }
 
+/* A kernel without AppArmor has no such file. */
+static void read_apparmor(const struct audit_host *host, struct audit_process *p)
+{
+	if (files_line(host->root, files_path("proc/%d/attr/apparmor/current", p->pid).text,
+		       p->apparmor, sizeof(p->apparmor)))
+		p->apparmor[0] = '\0';
+}
+
 int audit_read_process(const struct audit_host *host, struct audit_report *report,
 		       struct audit_process *p)
 {
@@ -384,6 +392,7 @@ int audit_read_process(const struct audit_host *host, struct audit_report *repor
 	read_mounts(host, report, p);
 	read_limits(host, report, p);
 	read_dumpable(host, p);
+	read_apparmor(host, p);
 	return 0;
 }
 

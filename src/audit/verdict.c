@@ -312,6 +312,23 @@ static void check_helpers(struct audit_report *report, const char *rule)
 	}
 }
 
+/* Not every host has AppArmor, but one whose profile only looks on was meant to. */
+static void check_apparmor(struct audit_report *report, const char *rule)
+{
+	const struct audit_process *p = monitor(report);
+
+	if (strstr(p->apparmor, "(complain)"))
+		weak(report, rule,
+		     "the monitor's AppArmor profile, %s, forbids nothing and only logs: it is "
+		     "no wall behind the others",
+		     p->apparmor);
+	else if (strncmp(p->apparmor, "kvmbox (", strlen("kvmbox (")) == 0)
+		weak(report, rule,
+		     "the monitor is in the supervisor's AppArmor profile, %s, and not in its "
+		     "own: taken over, it may do what kvmbox may",
+		     p->apparmor);
+}
+
 /* ---- the processor ---- */
 
 /* Of newer kernels, "auto" may be followed by whom not to guard against. */
@@ -539,6 +556,7 @@ static const struct rule rules[] = {
 	{ "core-scheduling", check_core_scheduling },
 	{ "kvm-parameters", check_kvm },
 	{ "helpers", check_helpers },
+	{ "apparmor", check_apparmor },
 	{ "groups", check_groups },
 	{ "private-user", check_private_user },
 	{ "cgroup", check_cgroup },

@@ -246,6 +246,8 @@ static struct json_object *process(const struct audit_process *p)
 	add_number(o, "parent", (uint64_t)p->parent);
 	add_string(o, "name", p->name);
 	add_flag(o, "dumpable", p->dumpable);
+	json_object_object_add(o, "apparmor",
+			       p->apparmor[0] ? json_object_new_string(p->apparmor) : NULL);
 	add_number(o, "others_with_uid", p->same_user);
 	for (size_t i = 0; i < p->nthreads; i++)
 		json_object_array_add(threads, thread(&p->threads[i]));

@@ -26,7 +26,7 @@
 
 int jail_prepare(struct jail *jail, const struct jail_wish *wish, struct error *err)
 {
-	*jail = (struct jail){ .wish = *wish, .cgroup_fd = -1, .cgroup_lock = -1 };
+	*jail = (struct jail){ .wish = *wish, .cgroup_fd = -1, .cgroup_lock = -1, .label_fd = -1 };
 	if (geteuid() == 0)
 		jail->id = ID_BASE + (uid_t)getpid();
 	else
@@ -51,12 +51,16 @@ int jail_enter(struct jail *jail, struct error *err)
 		{ "cannot set up the C library", libc_settle },
 		/* Before the rights to raise them are gone. */
 		{ "cannot set resource limits", limits_enter },
+		/* Before /proc is out of sight. */
+		{ "cannot find its AppArmor profile", label_open },
 		/* Before the rights to mount are gone. */
 		{ "cannot enter an empty root file system", root_enter },
 		/* Each of these undoes the parent-death signal, so that comes behind them. */
 		{ "cannot take a user id of its own", ids_enter },
 		{ "cannot enter a user namespace", user_namespace_enter },
 		{ "cannot drop capabilities", caps_enter },
+		/* The profile has no capabilities, and is not to be left again. */
+		{ "cannot enter its AppArmor profile, kvmbox//monitor", label_enter },
 		{ "cannot give up new privileges", privileges_enter },
 		{ "cannot shut its memory off", memory_enter },
 		{ "cannot have itself killed with its supervisor", parent_enter },

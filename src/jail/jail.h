@@ -68,6 +68,7 @@ struct jail {
 	uid_t id;                /* of its own, user and group alike; 0: the caller's */
 	char cgroup[PATH_MAX];   /* the directory of its cgroup; "": none */
 	int cgroup_fd;           /* likewise; -1: none */
+	int label_fd;            /* where the monitor asks for its AppArmor profile; -1: nowhere */
 	int cgroup_lock;         /* until it is populated: nobody else is to remove it; -1: none */
 	struct sock_fprog filters[JAIL_ROLES]; /* len 0: none */
 };

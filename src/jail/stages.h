@@ -24,6 +24,10 @@ int user_namespace_enter(struct jail *jail);
 int ids_enter(struct jail *jail);
 int caps_enter(struct jail *jail);
 
+/* apparmor.c: what its label becomes, and has become. */
+int label_open(struct jail *jail);
+int label_enter(struct jail *jail);
+
 /* landlock.c */
 int landlock_enter(struct jail *jail);
 

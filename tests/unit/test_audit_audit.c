@@ -576,6 +576,18 @@ Test(audit, groups)
 	expect_one("groups", "in 3 supplementary groups:");
 }
 
+Test(audit, apparmor)
+{
+	put("proc/200/attr/apparmor/current", "kvmbox//monitor (enforce)\n");
+	expect_none();
+	put("proc/200/attr/apparmor/current", "unconfined\n");
+	expect_none();
+	put("proc/200/attr/apparmor/current", "kvmbox//monitor (complain)\n");
+	expect_one("apparmor", "kvmbox//monitor (complain), forbids nothing");
+	put("proc/200/attr/apparmor/current", "kvmbox (enforce)\n");
+	expect_one("apparmor", "is in the supervisor's AppArmor profile");
+}
+
 Test(audit, dumpable)
 {
 	char full[512];
