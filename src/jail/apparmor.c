@@ -22,8 +22,11 @@ int label_open(struct jail *jail)
 	char label[64];
 
 	jail->label_fd = -1;
-	/* In any other profile, or in none, it stays. */
-	if (fd < 0 || read(fd, label, sizeof(label)) < (ssize_t)strlen(LABEL) ||
+	/*
+	 * In any other profile, or in none, it stays. What is written to the file is taken at its
+	 * beginning alone, so that is where the descriptor stays.
+	 */
+	if (fd < 0 || pread(fd, label, sizeof(label), 0) < (ssize_t)strlen(LABEL) ||
 	    strncmp(label, LABEL, strlen(LABEL)) != 0)
 		return 0;
 	jail->label_fd = steal_fd(&fd);
