@@ -182,3 +182,24 @@ case_weight_without_cgroups() {
 	expect_status 125
 	expect_sentence '[-]-cpu-weight needs the cpu controller'
 }
+
+limit_drill=1200
+# The breakout drill (tests/payload/drill.sh), on a host that has cgroups: without the filters of system calls, all that a
+# monitor in a guest's hands may try.
+case_drill() {
+	local built
+	built=$(dirname "$kvmbox")/tests/payload
+	[[ -x $built/kvmbox-drill && -e $built/payload-knock.elf && -e $built/payload-ends.elf ]] ||
+		skip "the drill is not built (ninja -C build tests/payload/kvmbox-drill and its guests)"
+	need_cgroups
+	chmod 666 /dev/kvm
+	# Outside of the lab, nobody else may enter what is above $dir.
+	[[ -n ${LAB_DISKS:-} ]] || export TMPDIR=/tmp
+	chmod 777 "$dir"
+	status=0
+	"$lab/../payload/drill.sh" "$built/kvmbox-drill" "$built/payload-knock.elf" "$built/payload-ends.elf" \
+		"$lab/../../SECURITY.md" short >"$out" 2>"$err" || status=$?
+	[[ $status != 77 ]] || skip "$(<"$err")"
+	[[ $status == 0 ]] || fail "$(head -n 5 "$err")"
+	[[ ! -s $err ]] || note "$(tr '\n' ';' <"$err")"
+}
