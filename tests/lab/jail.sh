@@ -237,9 +237,11 @@ case_drill() {
 		skip "the drill is not built (ninja -C build tests/payload/kvmbox-drill and its guests)"
 	need_cgroups
 	chmod 666 /dev/kvm
+	# Outside of the lab, nobody else may enter what is above $dir.
+	[[ -n ${LAB_DISKS:-} ]] || export TMPDIR=/tmp
 	chmod 777 "$dir"
 	status=0
-	TMPDIR=$dir "$lab/../payload/drill.sh" "$built/kvmbox-drill" "$built/payload-knock.elf" "$built/payload-ends.elf" \
+	"$lab/../payload/drill.sh" "$built/kvmbox-drill" "$built/payload-knock.elf" "$built/payload-ends.elf" \
 		"$lab/../../SECURITY.md" short >"$out" 2>"$err" || status=$?
 	[[ $status != 77 ]] || skip "$(<"$err")"
 	[[ $status == 0 ]] || fail "$(head -n 5 "$err")"
