@@ -24,8 +24,7 @@ struct copy_error {
  */
 #define COPY_OWNERS 2u
 
-#define COPY_INTO 4u /* receiver: what is in the tree goes into dest, also if that is a directory \
-		      */
+#define COPY_INTO 4u /* receiver: the tree becomes dest, also if that is a directory */
 
 /*
  * Sends path and all below it, and END. The entries' names begin with name, or
