@@ -152,6 +152,24 @@ static int run_mkfs(const char *dir, const char *image, struct error *err)
 	return 0;
 }
 
+/*
+ * Give the image @temp its name, once it is on the disk: under that name, it is whole or not there,
+ * also when the host has crashed.
+ */
+static int keep_image(const char *temp, const char *path, struct error *err)
+{
+	AUTO_CLOSE int fd = open(temp, O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && !fsync(fd) && !rename(temp, path))
+		return 0;
+	int why = errno;
+
+	/* Whoever packed the same at the same time may have dropped ours for stale. */
+	return access(path, R_OK) ? error_set(err, why, "cannot keep the root image %s: %s", path,
+					      strerror(why))
+				  : 0;
+}
+
 /* Earlier images of the same directory. A VM that still runs on one keeps it open. */
 static void drop_stale(const char *cache, const char *prefix, const char *keep)
 {
@@ -191,13 +209,10 @@ static int pack_directory(const char *source, struct rootfs *out, struct error *
 	if (!access(out->path, R_OK))
 		return 0;
 
-	/* Packed aside and renamed, so that an image is whole or is not there. */
 	snprintf(temp, sizeof(temp), "%s.%d", out->path, getpid());
 	ret = run_mkfs(dir, temp, err);
-	/* Whoever packed the same at the same time may have dropped ours for stale. */
-	if (!ret && rename(temp, out->path) && access(out->path, R_OK))
-		ret = error_set(err, errno, "cannot keep the root image %s: %s", out->path,
-				strerror(errno));
+	if (!ret)
+		ret = keep_image(temp, out->path, err);
 	if (ret) {
 		unlink(temp);
 		return ret;
