@@ -16,6 +16,8 @@ case_begin() {
 	err=$dir/.err
 	status=-
 	last_boot=
+	# A pipe that nothing comes through, for nap. Not made when it is first needed: it changes $!.
+	exec {nap_fd}<> <(:)
 	: >"$out"
 	: >"$err"
 }
@@ -164,7 +166,6 @@ await() {
 # nap SECONDS: sleep, without a process: starting one takes an emulated host as long as a guest needs for much of what is
 # being waited for.
 nap() {
-	[[ -n ${nap_fd:-} ]] || exec {nap_fd}<> <(:)
 	read -rt "$1" -u "$nap_fd" || true
 }
 
