@@ -30,13 +30,14 @@ refused() {
 
 refusals_begin() {
 	export KVMBOX_CACHE=$dir/cache
-	# What all VMs share stays.
-	mkdir -p /run/kvmbox/vm
-	find . /run/kvmbox /dev/shm | sort >../before."$case_name"
+	# What all VMs share stays; and those of other cases come and go.
+	own_state
+	mkdir -p s /run/kvmbox/net
+	find . /run/kvmbox/net /dev/shm | sort >../before."$case_name"
 }
 
 refusals_end() {
-	find . /run/kvmbox /dev/shm | sort >../after."$case_name"
+	find . /run/kvmbox/net /dev/shm | sort >../after."$case_name"
 	diff ../before."$case_name" ../after."$case_name" || fail "a refused boot left something behind"
 	last_boot=
 	((wrong == 0)) || fail "$wrong mistakes are not answered as they should be"

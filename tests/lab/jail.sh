@@ -104,10 +104,10 @@ expect_limit() {
 	[[ $got == "$3" ]] || fail "$2 is $got, not $3"
 }
 
-# patch_vdb BODY: changes the second disk of the VM limits.
+# patch_vdb BODY: changes the second disk of the VM paced.
 patch_vdb() {
 	local answer
-	answer=$(curl -s --unix-socket /run/kvmbox/vm/limits/control.sock -X PATCH http://x/drives/vdb -d "$1")
+	answer=$(curl -s --unix-socket /run/kvmbox/vm/paced/control.sock -X PATCH http://x/drives/vdb -d "$1")
 	[[ -z $answer ]] || fail "the answer is $answer"
 }
 
@@ -129,14 +129,14 @@ case_io_max() {
 	loop=$(losetup -fP --show image)
 	dd if=/dev/zero of=disk bs=1M count=16 2>/dev/null
 	sync
-	boot_async --name limits --mem 64M --disk disk,bw=1M,bw-burst=64K,iops=50,iops-burst=1 --disk "${loop}p1,bw=2M,bw-burst=1M" \
+	boot_async --name paced --mem 64M --disk disk,bw=1M,bw-burst=64K,iops=50,iops-burst=1 --disk "${loop}p1,bw=2M,bw-burst=1M" \
 		-- /bin/sh -c 'echo up; cat'
 	await_line '^up$'
-	group=$cgroups/kvmbox/limits.$pid
+	group=$cgroups/kvmbox/paced.$pid
 	grep -qx "$device rbps=1114113 wbps=1114113 riops=416 wiops=416" "$group/io.max" || fail "io.max is $(<"$group/io.max")"
 	grep -qx "$(<"/sys/block/${loop#/dev/}/dev") rbps=3145729 wbps=3145729 riops=max wiops=max" "$group/io.max" ||
 		fail "io.max has not the device of the partition: $(<"$group/io.max")"
-	"$kvmbox" audit --json limits >audit.json || true
+	"$kvmbox" audit --json paced >audit.json || true
 	grep -Eq '"io.max": *"[0-9:]+ rbps=' audit.json || fail "the audit does not show io.max"
 
 	# What any process there meets: direct I/O is held, the host's page cache is not.
