@@ -35,7 +35,6 @@ struct limiter {
 	atomic_bool limits; /* for who has not the lock, that one of the buckets does */
 
 	pthread_mutex_t lock; /* the rest */
-	bool has_ops, has_bytes;
 	struct bucket ops, bytes;
 	uint64_t last_ticket;
 	uint64_t tickets[LIMITER_GATES_MAX]; /* by gate; 0: none */
@@ -55,16 +54,12 @@ int limiter_new(const struct limits *limits, uint64_t (*clock)(void), struct lim
 	return 0;
 }
 
-/* Returns whether @bucket limits anything from now on. */
-static bool set_bucket(struct bucket *bucket, const struct bucket_spec *spec, uint64_t now)
+static void set_bucket(struct bucket *bucket, const struct bucket_spec *spec, uint64_t now)
 {
-	if (!bucket_limits(spec)) {
+	if (!bucket_limits(spec))
 		*bucket = (struct bucket){ 0 };
-		return false;
-	}
-	if (memcmp(&bucket->spec, spec, sizeof(*spec)) != 0)
+	else if (memcmp(&bucket->spec, spec, sizeof(*spec)) != 0)
 		bucket_init(bucket, spec, now);
-	return true;
 }
 
 void limiter_set(struct limiter *l, const struct limits *limits)
@@ -72,9 +67,11 @@ void limiter_set(struct limiter *l, const struct limits *limits)
 	pthread_mutex_lock(&l->lock);
 	uint64_t now = l->clock();
 
-	l->has_ops = set_bucket(&l->ops, &limits->ops, now);
-	l->has_bytes = set_bucket(&l->bytes, &limits->bytes, now);
-	atomic_store_explicit(&l->limits, l->has_ops || l->has_bytes, memory_order_relaxed);
+	set_bucket(&l->ops, &limits->ops, now);
+	set_bucket(&l->bytes, &limits->bytes, now);
+	atomic_store_explicit(&l->limits,
+			      bucket_limits(&limits->ops) || bucket_limits(&limits->bytes),
+			      memory_order_relaxed);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -150,8 +147,8 @@ static bool is_first(const struct limiter *l, const struct limiter_gate *gate)
 static uint64_t closed_for(struct limiter *l)
 {
 	uint64_t now = l->clock();
-	uint64_t ops = l->has_ops ? bucket_wait(&l->ops, now, BATCH_NS) : 0;
-	uint64_t bytes = l->has_bytes ? bucket_wait(&l->bytes, now, BATCH_NS) : 0;
+	uint64_t ops = bucket_limits(&l->ops.spec) ? bucket_wait(&l->ops, now, BATCH_NS) : 0;
+	uint64_t bytes = bucket_limits(&l->bytes.spec) ? bucket_wait(&l->bytes, now, BATCH_NS) : 0;
 
 	return ops > bytes ? ops : bytes;
 }
@@ -190,9 +187,9 @@ void limiter_charge(struct limiter_gate *gate, uint64_t ops, uint64_t bytes)
 	struct limiter *l = gate->limiter;
 
 	pthread_mutex_lock(&l->lock);
-	if (l->has_ops)
+	if (bucket_limits(&l->ops.spec))
 		bucket_take(&l->ops, ops);
-	if (l->has_bytes)
+	if (bucket_limits(&l->bytes.spec))
 		bucket_take(&l->bytes, bytes);
 	pthread_mutex_unlock(&l->lock);
 }
