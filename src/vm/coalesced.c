@@ -11,32 +11,30 @@ _Static_assert(sizeof(struct kvm_coalesced_mmio_ring) +
 		       PAGE,
 	       "the ring is a page");
 
-/* The page of a vCPU's mapping that has the ring; 0: the host has none. */
-static size_t ring_page(int vm_fd)
+void coalesced_init(struct coalesced *c, int vm_fd)
 {
 	int page = ioctl(vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
 
-	return page > 0 ? (size_t)page : 0;
+	*c = (struct coalesced){ .lock = PTHREAD_MUTEX_INITIALIZER,
+				 .page = page > 0 ? (size_t)page : 0 };
 }
 
-int coalesced_add(int vm_fd, uint64_t gpa, uint32_t size)
+int coalesced_add(const struct coalesced *c, int vm_fd, uint64_t gpa, uint32_t size)
 {
 	struct kvm_coalesced_mmio_zone zone = { .addr = gpa, .size = size };
 
-	if (!ring_page(vm_fd))
+	if (!c->page)
 		return 0;
 	return ioctl(vm_fd, KVM_REGISTER_COALESCED_MMIO, &zone) < 0 ? -errno : 0;
 }
 
-int coalesced_attach(struct coalesced *c, int vm_fd, struct kvm_run *run, size_t run_size)
+int coalesced_attach(struct coalesced *c, struct kvm_run *run, size_t run_size)
 {
-	size_t page = ring_page(vm_fd);
-
-	if (!page)
+	if (!c->page)
 		return 0;
-	if ((page + 1) * PAGE > run_size)
+	if ((c->page + 1) * PAGE > run_size)
 		return -EINVAL;
-	c->ring = (struct kvm_coalesced_mmio_ring *)((uint8_t *)run + page * PAGE);
+	c->ring = (struct kvm_coalesced_mmio_ring *)((uint8_t *)run + c->page * PAGE);
 	return 0;
 }
 

@@ -16,29 +16,28 @@
  */
 struct coalesced {
 	pthread_mutex_t lock;                 /* whoever takes entries out */
-	struct kvm_coalesced_mmio_ring *ring; /* NULL: the host has none */
+	size_t page;                          /* of a vCPU's mapping; 0: the host has no ring */
+	struct kvm_coalesced_mmio_ring *ring; /* in that page; NULL: not attached */
 };
 
 /* As many as KVM's page has room for; one of them stays free. */
 #define COALESCED_ENTRIES \
 	((4096u - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
 
-#define COALESCED_INIT                            \
-	{                                         \
-		.lock = PTHREAD_MUTEX_INITIALIZER \
-	}
+/* Ask the host once whether, and where, it has the ring of the VM. */
+void coalesced_init(struct coalesced *c, int vm_fd);
 
 /*
  * Have writes to @size bytes at @gpa kept, if the host does that. Before the vCPUs run. Returns 0
  * or negative errno.
  */
-int coalesced_add(int vm_fd, uint64_t gpa, uint32_t size);
+int coalesced_add(const struct coalesced *c, int vm_fd, uint64_t gpa, uint32_t size);
 
 /*
  * Find the ring in a vCPU's mapping of @run_size bytes, which has to stay as long as vCPUs run.
  * Returns 0, also where the host has none; or negative errno.
  */
-int coalesced_attach(struct coalesced *c, int vm_fd, struct kvm_run *run, size_t run_size);
+int coalesced_attach(struct coalesced *c, struct kvm_run *run, size_t run_size);
 
 /*
  * Dispatch what has been kept, before the exit of a vCPU that comes behind it is handled: whatever

@@ -87,7 +87,7 @@ int vcpu_init(struct vcpu *v, int kvm_fd, int vm_fd, unsigned int id, unsigned i
 	}
 	v->run = run;
 	v->run_size = (size_t)size;
-	int ret = id ? 0 : coalesced_attach(owner->coalesced, vm_fd, run, v->run_size);
+	int ret = id ? 0 : coalesced_attach(owner->coalesced, run, v->run_size);
 	if (!ret)
 		ret = set_cpuid(v, kvm_fd, cpuid, ncpus);
 	if (ret) {

@@ -430,6 +430,7 @@ static int create_vm(struct vm *vm)
 	vm->fd = ioctl(vm->spec->kvm_fd, KVM_CREATE_VM, 0);
 	if (vm->fd < 0)
 		return host_error(vm, -errno, "KVM cannot create a virtual machine");
+	coalesced_init(&vm->coalesced, vm->fd);
 	if (ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS_GPA) ||
 	    ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity) ||
 	    ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) || ioctl(vm->fd, KVM_CREATE_PIT2, &pit) ||
@@ -563,7 +564,8 @@ static int add_virtio(struct vm *vm, struct virtio_device *dev)
 	if (!ret)
 		ret = write_ignore(vm->fd, base + VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_VRING);
 	if (!ret)
-		ret = coalesced_add(vm->fd, base + VIRTIO_MMIO_LATCHES, VIRTIO_MMIO_LATCHES_BYTES);
+		ret = coalesced_add(&vm->coalesced, vm->fd, base + VIRTIO_MMIO_LATCHES,
+				    VIRTIO_MMIO_LATCHES_BYTES);
 	if (!ret)
 		ret = virtio_mmio_new(dev, s->kick_fds, s->irq_fd, next_device_page(vm), &s->mmio);
 	vm->nslots++;
@@ -852,7 +854,6 @@ static int create_vcpus(struct vm *vm)
 	cpuid->nent = CPUID_ENTRIES;
 	if (ioctl(vm->spec->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
 		return host_error(vm, -errno, "KVM does not tell which CPU it offers");
-	vm->coalesced = (struct coalesced)COALESCED_INIT;
 	vm->owner = (struct vcpu_owner){
 		.pio = &vm->pio,
 		.mmio = &vm->mmio,

@@ -11,7 +11,7 @@ static union {
 	uint8_t page[4096];
 } u;
 static struct kvm_coalesced_mmio_ring *const ring = &u.ring;
-static struct coalesced c = COALESCED_INIT;
+static struct coalesced c = { .lock = PTHREAD_MUTEX_INITIALIZER };
 static struct bus bus;
 
 static uint32_t written[4 * COALESCED_ENTRIES];
