@@ -465,16 +465,27 @@ static int open_direct(struct raw_disk *d, const struct disk_config *cfg, int fl
 	return 0;
 }
 
+/* What the kernel says of @dev in the file @name. */
+static bool read_sysfs(dev_t dev, const char *name, char *text, size_t size)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major(dev), minor(dev), name);
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	return true;
+}
+
 /* Reads the first number of a sysfs file of the block device; 0 where there is none. */
 static unsigned long long block_limit(dev_t dev, const char *name)
 {
-	char path[128], text[32] = "";
+	char text[32];
 
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/queue/%s", major(dev), minor(dev), name);
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) < 0)
-		return 0;
-	return strtoull(text, NULL, 10);
+	return read_sysfs(dev, name, text, sizeof(text)) ? strtoull(text, NULL, 10) : 0;
 }
 
 static int probe_block_device(struct raw_disk *d, dev_t dev)
@@ -488,8 +499,8 @@ static int probe_block_device(struct raw_disk *d, dev_t dev)
 	if (!ioctl(d->cached[0].fd, BLKPBSZGET, &physical))
 		d->disk.physical_size = physical;
 	d->disk.block_size = (uint32_t)logical;
-	d->disk.can_discard = block_limit(dev, "discard_max_bytes") > 0;
-	d->disk.can_write_zeroes = block_limit(dev, "write_zeroes_max_bytes") > 0;
+	d->disk.can_discard = block_limit(dev, "queue/discard_max_bytes") > 0;
+	d->disk.can_write_zeroes = block_limit(dev, "queue/write_zeroes_max_bytes") > 0;
 	return 0;
 }
 
@@ -528,19 +539,12 @@ static int probe_file(struct raw_disk *d, off_t size)
  */
 static dev_t whole_device(dev_t dev)
 {
-	char path[64], text[32] = "";
+	char text[32];
 	unsigned int maj, min;
-	int len = snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/partition", major(dev),
-			   minor(dev));
+	/* A partition's directory is in that of its device. */
+	bool is_partition = read_sysfs(dev, "partition", text, sizeof(text));
 
-	if (access(path, F_OK)) {
-		path[len - (int)strlen("/partition")] = '\0';
-		return access(path, F_OK) ? 0 : dev;
-	}
-	/* A link to the partition's directory, which is in the device's. */
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/../dev", major(dev), minor(dev));
-	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0 ||
+	if (!read_sysfs(dev, is_partition ? "../dev" : "dev", text, sizeof(text)) ||
 	    sscanf(text, "%u:%u", &maj, &min) != 2)
 		return 0;
 	return makedev(maj, min);
