@@ -104,6 +104,12 @@ static int add_disk(struct launch *l, const struct disk_config *disk, struct err
 	return 0;
 }
 
+/* Whether one of the disks is to be the root: it is the first then. */
+static bool has_own_root(const struct boot_config *cfg)
+{
+	return cfg->ndisks && cfg->disks[0].root;
+}
+
 /* The root that guest/init mounts is always the first disk. */
 static int add_root(struct launch *l, const struct boot_config *cfg, struct error *err)
 {
@@ -113,7 +119,7 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 
 	if (cfg->rootfs) {
 		ret = rootfs_prepare(cfg->rootfs, &l->rootfs, err);
-	} else if (cfg->ndisks && cfg->disks[0].root) {
+	} else if (has_own_root(cfg)) {
 		ret = rootfs_prepare(cfg->disks[0].path, &l->rootfs, err);
 	} else {
 		l->rootfs.fstype = "erofs";
@@ -123,7 +129,7 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 	}
 	if (ret)
 		return ret;
-	if (cfg->ndisks && cfg->disks[0].root)
+	if (has_own_root(cfg))
 		disk = cfg->disks[0];
 	disk.path = l->rootfs.path;
 	disk.read_only |= l->rootfs.read_only;
@@ -138,9 +144,7 @@ static int add_root(struct launch *l, const struct boot_config *cfg, struct erro
 
 unsigned int launch_disk_number(const struct boot_config *cfg, size_t i)
 {
-	bool other_root = !cfg->full_system && !cfg->disks[0].root;
-
-	return (unsigned int)i + other_root;
+	return (unsigned int)i + (!cfg->full_system && !has_own_root(cfg));
 }
 
 static int add_disks(struct launch *l, const struct boot_config *cfg, struct error *err)
@@ -152,7 +156,7 @@ static int add_disks(struct launch *l, const struct boot_config *cfg, struct err
 		ret = add_root(l, cfg, err);
 		if (ret)
 			return ret;
-		first = cfg->ndisks && cfg->disks[0].root;
+		first = has_own_root(cfg);
 	}
 	for (size_t i = first; i < cfg->ndisks; i++) {
 		ret = add_disk(l, &cfg->disks[i], err);
@@ -176,7 +180,7 @@ static int build_cmdline(struct launch *l, const struct boot_config *cfg, struct
 	const char *base = cfg->boot_args ? cfg->boot_args : DEFAULT_CMDLINE;
 	const char *root = "";
 
-	if (cfg->full_system && cfg->ndisks && cfg->disks[0].root && !has_parameter(base, "root="))
+	if (cfg->full_system && has_own_root(cfg) && !has_parameter(base, "root="))
 		root = cfg->disks[0].read_only ? " root=/dev/vda ro" : " root=/dev/vda rw";
 	if (asprintf(&l->cmdline, "%s%s%s%s", base, root, cfg->append ? " " : "",
 		     cfg->append ? cfg->append : "") < 0)

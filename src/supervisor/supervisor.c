@@ -202,6 +202,12 @@ static bool is_stuck(const struct supervisor *s)
 	return s->channel_full && clock_now_ns() >= s->full_ns + STUCK_NS;
 }
 
+/* Whether somebody may ask for what could have us send. */
+static bool listens(const struct supervisor *s)
+{
+	return !s->channel_full || is_stuck(s);
+}
+
 static void check_clock(struct supervisor *s)
 {
 	uint64_t now = clock_now_ns();
@@ -692,7 +698,7 @@ static bool finished(const struct supervisor *s)
 static void step(struct supervisor *s)
 {
 	bool console_is_ours = !s->cfg->full_system;
-	bool room = !s->channel_full, ask = room || is_stuck(s);
+	bool room = !s->channel_full;
 	enum {
 		SIGNAL,
 		MONITOR,
@@ -718,7 +724,7 @@ static void step(struct supervisor *s)
 		[AGENT] = { .fd = s->agent.fd, .events = POLLIN },
 		[CONSOLE] = { .fd = console_is_ours ? s->launch.console : -1, .events = POLLIN },
 		[LINKS] = { .fd = room ? s->launch.nets.links.fd : -1, .events = POLLIN },
-		[CONTROL] = { .fd = ask && s->control ? control_fd(s->control) : -1,
+		[CONTROL] = { .fd = s->control && listens(s) ? control_fd(s->control) : -1,
 			      .events = POLLIN },
 		[DOORS] = { .fd = room && s->doors ? doors_fd(s->doors) : -1, .events = POLLIN },
 		[OUTPUT] = { .fd = s->output ? output_fd(s->output) : -1, .events = POLLIN },
@@ -744,7 +750,7 @@ static void step(struct supervisor *s)
 		handle_console(s);
 	if (p[LINKS].revents && !s->channel_full)
 		link_watch_read(&s->launch.nets.links, handle_link, s);
-	if (p[CONTROL].revents && (!s->channel_full || is_stuck(s)))
+	if (p[CONTROL].revents && listens(s))
 		control_run(s->control);
 	if (p[DOORS].revents && !s->channel_full)
 		doors_run(s->doors);
