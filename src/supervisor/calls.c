@@ -19,10 +19,9 @@
 #define EXECS_MAX         12 /* of the calls, so that there is always one for the guest's health */
 #define CALLS_MAX         16
 #define HEALTH_TIMEOUT_NS 2000000000ull
-#define BEGIN_TIMEOUT_NS \
-	30000000000ull /* for a command to begin; it may take as long as it likes */
-#define TICK_NS 250000000
-#define TIMER   CALLS_MAX
+#define BEGIN_TIMEOUT_NS  30000000000ull /* for a command to begin */
+#define TICK_NS           250000000
+#define TIMER             CALLS_MAX
 
 struct call {
 	uint64_t id;
