@@ -3,8 +3,8 @@
 // attacker ATTACK DIR ADDR: what somebody with a root shell does to whoever is next door, until
 // they are stopped. The same program for a VM and for a container, linked statically.
 //
-//   panic   has the kernel crash: by the key for that, or by having it panic when memory is short,
-//   and then eating it fork    as many processes as there can be, all of them busy with making more
+//   panic   has the kernel crash: by the key for that, or by eating memory once it is to panic then
+//   fork    as many processes as there can be, all of them busy with making more
 //   memory  as much as there is, again and again
 //   disk    takes all the space below DIR, then writes there and flushes without a pause
 //   flood   small datagrams to ADDR, to and from ever other ports, as fast as they go
