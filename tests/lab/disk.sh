@@ -6,15 +6,12 @@
 
 # Attributes as the guest sees them, read-only enforced, a block device beside files, in one boot.
 case_attributes() {
-	need_loop
 	truncate -s 64M a
 	truncate -s 1000000 c
 	head -c 8388608 /dev/urandom >b
 	truncate -s 32M backing
 	local loop
-	loop=$(losetup --find --show backing)
-	# shellcheck disable=SC2064
-	trap "losetup -d $loop; case_end \$?" EXIT
+	own_loop backing
 	sha256sum b >sum
 
 	# A comma in a path is written twice.

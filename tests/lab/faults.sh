@@ -7,16 +7,8 @@
 # shellcheck source=tests/lab/netlib.sh
 . "$lab/netlib.sh"
 
-# What a case has of devices, which go with it: of the device mapper and loops.
+# What a case has of the device mapper, which goes with it.
 maps=()
-loops=()
-
-# own_loop FILE: a loop device for it, in $loop.
-own_loop() {
-	need_loop
-	loop=$(losetup --find --show "$1")
-	loops+=("$loop")
-}
 
 # own_map NAME TABLE: the device /dev/mapper/NAME.
 own_map() {
@@ -40,11 +32,8 @@ remove_devices() {
 		dmsetup resume --noudevsync "$item"
 		dmsetup remove --retry "$item"
 	done
-	for item in "${loops[@]}"; do
-		losetup -d "$item"
-	done
 	maps=()
-	loops=()
+	free_loops
 }
 
 end_devices() {

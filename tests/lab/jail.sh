@@ -116,7 +116,6 @@ limit_io_max=600
 case_io_max() {
 	need_cgroups
 	need curl findmnt losetup
-	need_loop
 	grep -qw io "$cgroups/cgroup.controllers" || skip "cgroup v2 has no controller io here"
 	local device loop group begin direct cached
 	device=$(findmnt -no MAJ:MIN -T "$dir")
@@ -126,7 +125,7 @@ case_io_max() {
 	# A table with one partition, of 62 MiB from 1 MiB on.
 	printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\xf0\x01\0' | dd of=image bs=1 seek=446 conv=notrunc 2>/dev/null
 	printf '\x55\xaa' | dd of=image bs=1 seek=510 conv=notrunc 2>/dev/null
-	loop=$(losetup -fP --show image)
+	own_loop image -P
 	dd if=/dev/zero of=disk bs=1M count=16 2>/dev/null
 	sync
 	boot_async --name paced --mem 64M --disk disk,bw=1M,bw-burst=64K,iops=50,iops-burst=1 --disk "${loop}p1,bw=2M,bw-burst=1M" \
@@ -158,7 +157,6 @@ case_io_max() {
 	finish
 	expect_status 0
 	expect_stderr ''
-	losetup -d "$loop"
 }
 
 limit_cgroup=600

@@ -54,6 +54,7 @@ case_end() {
 	done
 	wait
 	umount_all
+	free_loops
 	exit "$1"
 }
 
@@ -87,6 +88,23 @@ need_mem() {
 	local have
 	have=$(awk '$1 == "MemAvailable:" { print int($2 / 1024) }' /proc/meminfo)
 	((have >= $1)) || skip "the host has $have MiB of memory left, $1 are needed"
+}
+
+loops=()
+
+# own_loop FILE [OPTION]...: a loop device for it, in $loop, which goes with the case.
+own_loop() {
+	need_loop
+	loop=$(losetup --find --show "${@:2}" "$1")
+	loops+=("$loop")
+}
+
+free_loops() {
+	local item
+	for item in "${loops[@]}"; do
+		losetup -d "$item"
+	done
+	loops=()
 }
 
 need_loop() {

@@ -6,6 +6,12 @@
 # shellcheck source=tests/lab/netlib.sh
 . "$lab/netlib.sh"
 
+# expect_rate LIMIT RATE WHAT: the rate is that of the limit, or little less.
+expect_rate() {
+	(($2 <= $1 * 11 / 10)) || fail "$2 $3 a second, by a limit of $1"
+	(($2 >= $1 / 2)) || fail "no more than $2 $3 a second, by a limit of $1"
+}
+
 # A disk with a limit gives the guest that much and little less, in bytes and in requests, over all of its queues; one
 # without it is not held back by its neighbour's.
 case_disk() {
@@ -38,10 +44,8 @@ case_disk() {
 	read -r _ _ vdc < <(grep '^vdc ' "$out")
 	read -r _ vdd _ < <(grep '^vdd ' "$out")
 	note "limited to $((256 << 10)) bytes/s: $vdb; to 20 requests/s: $vdc; not limited: $vdd bytes/s"
-	((vdb <= (256 << 10) * 11 / 10)) || fail "$vdb bytes a second, by a limit of $((256 << 10))"
-	((vdb >= (256 << 10) / 2)) || fail "no more than $vdb bytes a second, by a limit of $((256 << 10))"
-	((vdc <= 22)) || fail "$vdc requests a second, by a limit of 20"
-	((vdc >= 10)) || fail "no more than $vdc requests a second, by a limit of 20"
+	expect_rate $((256 << 10)) "$vdb" bytes
+	expect_rate 20 "$vdc" requests
 	((vdd > 2 * vdb)) || fail "a disk without a limit is no faster: $vdd bytes a second"
 }
 
@@ -63,12 +67,6 @@ guest_reads() {
 		echo $((($3 - sectors) * 512 * 100 / (${end%% *} - ${start%% *})))'
 }
 
-# expect_limited RATE: it is what a limit of 256 KiB/s lets through.
-expect_limited() {
-	(($1 <= (256 << 10) * 11 / 10)) || fail "$1 bytes a second, by a limit of $((256 << 10))"
-	(($1 >= (256 << 10) / 2)) || fail "no more than $1 bytes a second, by a limit of $((256 << 10))"
-}
-
 # Limits that change while the guest reads, at the control socket.
 case_patch() {
 	own_state
@@ -85,8 +83,8 @@ case_patch() {
 	[[ -z $(patch drives/vdb "$limit") ]] || fail "a limit cannot be set"
 	again=$(guest_reads)
 	note "limited to $((256 << 10)) bytes/s: $limited; not limited: $free; again: $again"
-	expect_limited "$limited"
-	expect_limited "$again"
+	expect_rate $((256 << 10)) "$limited" bytes
+	expect_rate $((256 << 10)) "$again" bytes
 	((free > 2 * limited)) || fail "without the limit it is no faster: $free bytes a second"
 
 	# Who waits for a bucket that takes hours goes on when it is gone.
@@ -130,12 +128,6 @@ card_rate() {
 	sleep 8
 	to=$(ip -s -j link show tap0 | jq ".[0].stats64.$1") end=${EPOCHREALTIME/./}
 	echo $(((to - from) * 1000000 / (end - start)))
-}
-
-# expect_rate LIMIT RATE WHAT: the rate is that of the limit, or little less.
-expect_rate() {
-	(($2 <= $1 * 11 / 10)) || fail "$2 $3 a second, by a limit of $1"
-	(($2 >= $1 / 2)) || fail "no more than $2 $3 a second, by a limit of $1"
 }
 
 # A TCP stream each way is as fast as the card may be, in bytes.
