@@ -22,10 +22,19 @@ class Problem(Exception):
 
 
 class Results:
-    """What @data, the JSON of a run, has to say. @data itself is free to be added to."""
+    """What @data, the JSON of a run, has to say. Samples may be added to @data all the while."""
 
     def __init__(self, data):
         self.data = data
+        self._by_key, self._sorted = {}, 0
+
+    def _samples(self):
+        """{(workload, metric, engine): [(round, value)]}"""
+        for each in self["samples"][self._sorted:]:
+            self._by_key.setdefault((each["workload"], each["metric"], each["engine"]), []).append(
+                (each["round"], each["value"]))
+        self._sorted = len(self["samples"])
+        return self._by_key
 
     def __getitem__(self, key):
         return self.data[key]
@@ -41,14 +50,12 @@ class Results:
 
     def engines_of(self, workload, metric):
         """The engines that have samples of it, in the order of the run."""
-        seen = {each["engine"] for each in self["samples"]
-                if each["workload"] == workload and each["metric"] == metric}
-        return [each for each in self["engines"] if each["name"] in seen]
+        samples = self._samples()
+        return [each for each in self["engines"] if (workload, metric, each["name"]) in samples]
 
     def values(self, workload, metric, engine):
         """All that was measured: a list of (round, value)."""
-        return [(each["round"], each["value"]) for each in self["samples"]
-                if (each["workload"], each["metric"], each["engine"]) == (workload, metric, engine)]
+        return self._samples().get((workload, metric, engine), [])
 
     def rounds(self, workload, metric, engine):
         """What is compared: a value for each round, the median of those that it has."""

@@ -8,6 +8,7 @@ import stats
 SECONDS = ((1e-9, "ns"), (1e-6, "µs"), (1e-3, "ms"), (1, "s"))
 BYTES = ((1, "B"), (2**10, "KiB"), (2**20, "MiB"), (2**30, "GiB"), (2**40, "TiB"))
 NUMBERS = ((1, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
+PERCENT = "\u00a0%"
 TIMES = {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # How an engine has more or less of a thing: verb, more, less, so many times as ...
 WORDS = {
@@ -66,6 +67,14 @@ class Scale:
             return f"{scaled:,.0f}"
         return round_to(scaled)
 
+    def tick(self, value, with_unit=True):
+        """For an axis, whose numbers are round."""
+        gap = "" if self.unit.startswith("/") or not self.unit else "\u00a0"
+        return f"{value * self.stored / self.factor:,.6g}" + (f"{gap}{self.unit}" if with_unit else "")
+
+    def interval(self, ends):
+        return span(*map(self.number, ends))
+
     @property
     def unit(self):
         return f"{self.name}{self.tail}"
@@ -84,27 +93,34 @@ def percent(share):
     return f"{share:.1f}" if share < 9.95 else f"{share:.0f}"
 
 
-def times(ratio):
-    """2.1 times, with its interval."""
-    return f"{round_to(ratio.value, 2)} times", f"{round_to(ratio.low, 2)} to {round_to(ratio.high, 2)}"
+def plain(ratio):
+    """A ratio: 2.13, 0.76, 21.4, 0.0123."""
+    return f"{ratio:.2f}" if 0.095 < ratio < 9.995 else round_to(ratio)
+
+
+def span(low, high, tail=""):
+    """From two texts, which may be the same."""
+    return f"{low}{tail}" if low == high else f"{low} to {high}{tail}"
 
 
 def brief(found):
     """A Ratio or a Reason, for a column."""
     if isinstance(found, stats.Reason):
         return "no difference" if found.words == stats.NO_DIFFERENCE else found.words
-    return f"{round_to(found.value)}× ({round_to(found.low)}–{round_to(found.high)})"
+    low, high = plain(found.low), plain(found.high)
+    return f"{plain(found.value)}×" + (f" ({low}–{high})" if low != high else "")
 
 
 def difference(found, unit):
     """What a Ratio that excludes 1 means: ("takes 12 % longer", "8.1 to 15 %", "than"), ("takes 2.1 times as long", ...)."""
     verb, more, less, much = WORDS[kind(unit)]
+    none = found.low == found.high
     if found.value >= 2 or found.value <= 0.5:
-        value, interval = times(found)
-        return f"{verb} {value} as {much}", interval, "as"
+        interval = span(plain(found.low), plain(found.high))
+        return f"{verb} {plain(found.value)} times as {much}", "no spread" if none else interval, "as"
     low, high = sorted((abs(found.low - 1), abs(found.high - 1)))
-    return (f"{verb} {percent(found.value - 1)} % {more if found.value > 1 else less}",
-            f"{percent(low)} to {percent(high)} %", "than")
+    return (f"{verb} {percent(found.value - 1)}{PERCENT} {more if found.value > 1 else less}",
+            "no spread" if none else span(percent(low), percent(high), PERCENT), "than")
 
 
 def sentence(a, b, found, unit):
@@ -113,6 +129,6 @@ def sentence(a, b, found, unit):
         what, interval, than = difference(found, unit)
         return f"{a} {what} {than} {b} ({interval})"
     if found.ratio:
-        value = " to ".join(f"{round_to(each, 3)}" for each in (found.ratio.low, found.ratio.high))
-        return f"no difference between {a} and {b} beyond the spread ({value} times)"
+        value = span(plain(found.ratio.low), plain(found.ratio.high), " times")
+        return f"no difference between {a} and {b} beyond the spread ({value})"
     return f"{a} and {b}: {found.words}"

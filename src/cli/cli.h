@@ -7,6 +7,7 @@
  */
 int cmd_attach(int argc, char **argv);
 int cmd_audit(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 int cmd_boot(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_cp(int argc, char **argv);

@@ -35,6 +35,7 @@ static const struct command {
 	{ "inspect", cmd_inspect, "print all that is known of VMs" },
 	{ "stats", cmd_stats, "show what VMs take of the host" },
 	{ "audit", cmd_audit, "tell what is in force around a VM, and what is weak" },
+	{ "bench", cmd_bench, "measure what the wall costs, beside containers" },
 	{ "check", cmd_check, "tell whether this host can run micro-VMs, and what to do if not" },
 };
 

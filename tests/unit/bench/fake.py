@@ -5,10 +5,10 @@ import random
 ROOT = "c0ffee" + 58 * "0"
 # Name, title, and what it makes of times, memory and rates (1: the host).
 ENGINES = (
-    ("host", "host, no isolation", 1, 1, 1),
+    ("host", "host (no isolation)", 1, 1, 1),
     ("kvmbox", "kvmbox", 2.2, 9, 0.86),
     ("lxc", "LXC", 1.15, 2.1, 0.99),
-    ("lxc-hardened", "LXC, hardened", 1.2, 2.1, 0.985),
+    ("lxc-hardened", "LXC (hardened)", 1.2, 2.1, 0.985),
     ("runc", "runc", 1.1, 1.6, 0.99),
     ("docker", "Docker", 1.7, 2.9, 0.97),
     ("docker-in-kvmbox", "Docker in kvmbox", 2.9, 3.4, 0.82),

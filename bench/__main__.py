@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kvmbox bench: what src/cli/bench.c runs, with the arguments behind "bench"."""
+import getopt
+import os
+import sys
+
+import compare
+import page
+import results
+
+FAILED = 125  # kvmbox's own exit status for a failure of its own
+
+HELP = """\
+Usage: kvmbox bench compare [OPTION]... A.json B.json
+       kvmbox bench report RESULTS.json -o PAGE.html
+
+Hold results of a benchmark against each other, or make a page of them.
+
+  compare  tell what is worse in B than in A, beyond the spread of both
+  report   write a page that needs nothing but itself, for a browser or paper
+
+kvmbox bench COMMAND --help tells more of one of them, man kvmbox-bench of both.
+"""
+
+COMPARE_HELP = """\
+Usage: kvmbox bench compare [OPTION]... A.json B.json
+
+Tell what is worse in B than in A, beyond the spread of both, and what differs in
+the machines and the method.
+
+      --workload NAME  compare this workload only; repeatable
+      --engine NAME    compare this engine only; repeatable
+  -h, --help           show this help
+
+Exit status: 0 if nothing is worse, 1 if something is, 2 if that cannot be told of
+these two, 125 for bad usage or a file that cannot be read.
+
+More: man kvmbox-bench
+"""
+
+REPORT_HELP = """\
+Usage: kvmbox bench report RESULTS.json -o PAGE.html
+
+Write a page about results: what they answer, plots, the method, and all figures.
+
+  -o, --output FILE  where to; - is standard output
+  -h, --help         show this help
+
+More: man kvmbox-bench
+"""
+
+
+class Usage(results.Problem):
+    """Something is wrong with the command line."""
+
+
+def parse(argv, command, text, shorts, longs):
+    """The options, as a list of (name, value), and the words; None where the help was asked for."""
+    try:
+        options, rest = getopt.gnu_getopt(argv, f"h{shorts}", ["help", *longs])
+    except getopt.GetoptError as error:
+        raise Usage(f"{command}: {error.msg}; see kvmbox bench {command} --help") from None
+    if any(name in ("-h", "--help") for name, _ in options):
+        sys.stdout.write(text)
+        return None
+    return options, rest
+
+
+def check_known(kind, names, files):
+    known = sorted({each["name"] for file in files for each in file[f"{kind}s"]})
+    for name in names:
+        if name not in known:
+            raise Usage(f"compare: there is no {kind} \"{name}\" in these results, which have {', '.join(known)}")
+
+
+def run_compare(argv):
+    parsed = parse(argv, "compare", COMPARE_HELP, "", ["workload=", "engine="])
+    if not parsed:
+        return 0
+    options, files = parsed
+    if len(files) != 2:
+        raise Usage("compare takes two files of results; see kvmbox bench compare --help")
+    a, b = map(results.load, files)
+    workloads = [value for name, value in options if name == "--workload"]
+    engines = [value for name, value in options if name == "--engine"]
+    check_known("workload", workloads, (a, b))
+    check_known("engine", engines, (a, b))
+    found = compare.compare(a, b, workloads, engines)
+    compare.print_comparison(found, a, b, sys.stdout)
+    return found.status
+
+
+def run_report(argv):
+    parsed = parse(argv, "report", REPORT_HELP, "o:", ["output="])
+    if not parsed:
+        return 0
+    options, files = parsed
+    if len(files) != 1:
+        raise Usage("report takes one file of results; see kvmbox bench report --help")
+    if not options:
+        raise Usage("report: -o is missing: where to write the page")
+    output = options[-1][1]
+    text = page.page(results.load(files[0]))
+    if output == "-":
+        sys.stdout.write(text)
+    else:
+        results.write(output, text)
+    return 0
+
+
+COMMANDS = {"compare": run_compare, "report": run_report}
+
+
+def command(argv):
+    if not argv or argv[0] in ("-h", "--help"):
+        (sys.stdout if argv else sys.stderr).write(HELP)
+        return 0 if argv else FAILED
+    if argv[0] not in COMMANDS:
+        raise Usage(f"unknown {'option' if argv[0].startswith('-') else 'command'} \"{argv[0]}\"; "
+                    "see kvmbox bench --help")
+    return COMMANDS[argv[0]](argv[1:])
+
+
+def say(sentence):
+    shown = "".join(letter if letter.isprintable() else "?" for letter in sentence)
+    print(f"kvmbox: bench: {shown}", file=sys.stderr)
+
+
+def main(argv):
+    try:
+        status = command(argv)
+        sys.stdout.flush()
+        return status
+    except results.Problem as problem:
+        say(str(problem))
+    except OSError as error:
+        # So that the interpreter does not try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say(f"{f'cannot use {error.filename}' if error.filename else 'cannot write to standard output'}: {error.strerror}")
+    except KeyboardInterrupt:
+        say("interrupted")
+    return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as one page of HTML that needs nothing besides: the answers first, then what they rest on.
+
+Every plot is a column of a table that says the same in figures, so whoever does not see it loses nothing.
+"""
+import html
+import pathlib
+
+import stats
+import svg
+import words
+
+CSS = pathlib.Path(__file__).with_name("page.css")
+# Whose kernel a workload runs on, which is what the question is about.
+KINDS = {"host": "host", "kvmbox": "own", "docker-in-kvmbox": "own", "qemu-microvm": "own"}
+KEY = {"own": "a kernel of its own, behind the wall", "shared": "the host's kernel, shared", "host": "no isolation"}
+# What kvmbox is held against in sentences: the first of these that was measured.
+SUBJECT = "kvmbox"
+REFERENCES = ("lxc", "lxc-hardened", "runc", "docker", "host", "qemu-microvm")
+NOT_CARRIED = "emulated: does not carry over"
+BINS = 120
+BESIDE = (' data-before="alone "', ' data-before="beside it "')  # where there is no head of a column
+
+
+def text(value):
+    return html.escape(str(value), quote=True)
+
+
+def kind_of(engine):
+    return KINDS.get(engine["name"], "shared")
+
+
+def capital(sentence):
+    return sentence[:1].upper() + sentence[1:]
+
+
+def share(number):
+    return f"{100 * number:.0f}{words.PERCENT}"
+
+
+def listed(things):
+    return " and ".join(things) if len(things) < 3 else f"{', '.join(things[:-1])} and {things[-1]}"
+
+
+def pair(engines):
+    """Of these engines, which is held against which: (subject, reference), or None."""
+    by_name = {each["name"]: each for each in engines}
+    subject = by_name.get(SUBJECT) or next((each for each in engines if kind_of(each) == "own"), None)
+    subject = subject or next(iter(engines), None)
+    names = [*REFERENCES, *by_name]
+    reference = next((by_name[name] for name in names if name in by_name and by_name[name] is not subject), None)
+    return (subject, reference) if reference else None
+
+
+# ---- answers ----
+
+def finding(results, metric):
+    """What the subject is of the reference: (found, sentence), or (None, why there is none)."""
+    key = metric["workload"], metric["metric"]
+    engines = results.engines_of(*key)
+    both = pair(engines)
+    if not both:
+        only = f"only {engines[0]['title']} was measured" if engines else "not measured"
+        return None, f"{metric['title']}: {only}"
+    subject, reference = both
+    found = stats.ratio_or_reason(results.rounds(*key, subject["name"]), results.rounds(*key, reference["name"]))
+    return found, words.sentence(subject["title"], reference["title"], found, metric["unit"])
+
+
+def full_finding(results, metric):
+    """With what it is about."""
+    found, sentence = finding(results, metric)
+    return f"{metric['title']}: {sentence}." if found else f"{sentence}."
+
+
+def is_worse(found, metric):
+    return (found.value > 1) == (metric["better"] == "lower")
+
+
+def answer(results, workload):
+    """The answer of a workload: a sentence and whether it carries over, what more there is to say (or "") and whether
+    that does."""
+    metrics = [each for each in results.metrics(workload["name"])
+               if results.engines_of(each["workload"], each["metric"])]
+    outcomes = containment_answer(results, workload)
+    if not metrics:
+        return outcomes or "Not measured.", True, "", True
+    # Where times are of an emulated host, what holds on any other comes first.
+    metrics.sort(key=lambda each: results.emulated and not each["carries_over"])
+    first, others = metrics[0], metrics[1:]
+    return (full_finding(results, first), first["carries_over"],
+            " ".join(filter(None, (summary(results, others), outcomes))), all(each["carries_over"] for each in others))
+
+
+def summary(results, metrics):
+    """How it is in these others."""
+    if len(metrics) == 1:
+        return full_finding(results, metrics[0])
+    found = [(finding(results, each)[0], each) for each in metrics]
+    told = [(each, metric) for each, metric in found if isinstance(each, stats.Ratio) and metric["better"]]
+    worse = [(each, metric) for each, metric in told if is_worse(each, metric)]
+    same = sum(isinstance(each, stats.Reason) and (each.ratio is not None or each.words == stats.EXACTLY)
+               for each, _ in found)
+    better = len(told) - len(worse)
+    parts = []
+    if worse:
+        most, metric = max(worse, key=lambda row: max(row[0].value, 1 / row[0].value))
+        what, interval, _ = words.difference(most, metric["unit"])
+        parts.append(f"worse in {len(worse)} ({'the most ' if len(worse) > 1 else ''}in “{metric['title']}”: "
+                     f"{what}, {interval})")
+    if better:
+        parts.append(f"better in {better}")
+    if same:
+        parts.append(f"no difference beyond the spread in {same}")
+    rest = len(found) - len(told) - same
+    if rest:
+        parts.append(f"not told in {rest}")
+    if not parts:
+        return ""
+    return f"Of {len(found)} more measures: {listed(parts)}."
+
+
+def survivals(results, workload):
+    """{engine: {what: [outcomes]}}"""
+    table = {}
+    for each in results["outcomes"]:
+        if each["workload"] == workload["name"]:
+            table.setdefault(each["engine"], {}).setdefault(each["what"], []).append(each)
+    return table
+
+
+def containment_answer(results, workload):
+    table = survivals(results, workload)
+    lost = {}
+    for engine in results["engines"]:
+        if engine["name"] in table:
+            whats = [what for what, each in table[engine["name"]].items() if not all(one["survived"] for one in each)]
+            lost.setdefault(tuple(whats), []).append(engine["title"])
+    sentences = []
+    for whats, titles in sorted(lost.items(), key=lambda each: len(each[0])):
+        if whats:
+            sentences.append(f"with {listed(titles)} it did not survive: {listed(list(whats))}")
+        else:
+            sentences.append(f"the next instance survived everything with {listed(titles)}")
+    return f"{capital('; '.join(sentences))}." if sentences else ""
+
+
+# ---- above everything ----
+
+def notices(results):
+    """What has to be known before anything is read."""
+    found = []
+    if results.emulated:
+        carried = [each["title"] for each in results["metrics"] if each["carries_over"]]
+        carried += ["what survived"] if results["outcomes"] else []
+        others = sum(not each["carries_over"] for each in results["metrics"])
+        items = [f"Carry over: {'; '.join(carried) or 'nothing of this run'}."]
+        if others:
+            items.append(f"Do not carry over: the other {others} measures, each marked “{NOT_CARRIED}”.")
+        found.append(
+            "<strong>Virtualisation is emulated on this machine</strong>"
+            f" ({text(results['machine']['virtualisation_note'].rstrip('.'))}): counts, sizes and containment hold on real"
+            " hardware, too; times and rates do not, nor do ratios of them."
+            f"<ul>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>")
+    elif results["machine"]["virtualisation"] == "nested":
+        found.append("<strong>Virtualisation is nested on this machine</strong>"
+                     f" ({text(results['machine']['virtualisation_note'].rstrip('.'))}): what leaves a guest costs more than"
+                     " on a machine of its own, and so VMs look worse here.")
+    elif results["machine"]["virtualisation"] == "none":
+        found.append("<strong>This machine has no virtualisation</strong>: engines that need it were not measured.")
+    if results.interrupted:
+        found.append(f"<strong>Not complete.</strong> {text(results.interrupted)}")
+    return "".join(f'<div class="notice">{each}</div>' for each in found)
+
+
+def facts(results):
+    machine, method = results["machine"], results["method"]
+    mhz = machine["frequency_mhz"]
+    parts = [
+        machine["cpu"], f"{machine['cpus']} CPUs", words.show(machine["memory_bytes"], "bytes"),
+        f"Linux {machine['kernel']}", f"virtualisation: {machine['virtualisation']}",
+        f"governor: {machine['governor'] or 'not known'}",
+        f"{min(mhz):.0f} to {max(mhz):.0f} MHz" if mhz and min(mhz) != max(mhz) else f"{mhz[0]:.0f} MHz" if mhz else "",
+        "kvmbox " + machine["versions"]["kvmbox"] if "kvmbox" in machine["versions"] else "",
+        f"{method['rounds']} rounds", results["made"].replace("T", " ").replace("Z", " UTC")]
+    return f'<p class="facts">{" · ".join(text(part) for part in parts if part)}</p>'
+
+
+def answers(results):
+    rows = []
+    for workload in results["workloads"]:
+        sentence, carried, more, more_carried = answer(results, workload)
+        # One mark for both where it is the same.
+        first = tag(results, carried or bool(more) and not more_carried)
+        rows.append(f'<div><dt><a href="#{text(workload["name"])}">{text(workload["title"])}</a></dt><dd>{text(sentence)}'
+                    + first + (f' <span class="more">{text(more)}</span>{tag(results, more_carried)}' if more else "")
+                    + "</dd></div>")
+    missing = [f"{each['title']} ({each['missing'].rstrip('.')})" for each in results["engines"] if each["missing"]]
+    if missing:
+        rows.append(f"<div><dt>Not measured</dt><dd>{text('; '.join(missing))}.</dd></div>")
+    if results["failures"]:
+        count = len(results["failures"])
+        rows.append(f"<div><dt>Failed</dt><dd>{count} measurement{'s' if count > 1 else ''}; what was measured is kept, and "
+                    '<a href="#failures">why</a> is told below.</dd></div>')
+    kinds = {kind_of(each) for each in results["engines"]}
+    signs = "".join(f"<span>{svg.sign(kind)} {text(what)}</span>" for kind, what in KEY.items() if kind in kinds)
+    return (f'<section id="answers"><h2>Answers</h2><dl class="answers">{"".join(rows)}</dl><p class="key">{signs}'
+            "<span>Small dots: every value. Line with ends: where the median is, with a confidence of "
+            f"{share(stats.CONFIDENCE)}.</span></p></section>")
+
+
+# ---- plots ----
+
+def against(results, metric, subject, engine):
+    key = metric["workload"], metric["metric"]
+    if not subject or subject["name"] == engine["name"]:
+        return ""
+    return words.brief(stats.ratio_or_reason(results.rounds(*key, subject["name"]), results.rounds(*key, engine["name"])))
+
+
+def tag(results, carried):
+    return "" if carried or not results.emulated else f' <span class="tag">{NOT_CARRIED}</span>'
+
+
+def row_class(engine, subject):
+    return f' class="subject"' if subject and subject["name"] == engine["name"] else ""
+
+
+def name_cell(engine):
+    return f'<th scope="row" role="rowheader" class="name">{svg.sign(kind_of(engine))}{text(engine["title"])}</th>'
+
+
+def measures(heads, axis, rows):
+    """The table of a plot: @heads are (class, words) before and after the plot, which is headed by its axis."""
+    before, after = heads
+
+    def cells(each):
+        return "".join(f'<th scope="col" role="columnheader" class="{name}">{text(what)}</th>' for name, what in each)
+
+    return ('<table class="measures" role="table"><thead role="rowgroup"><tr role="row">' + cells(before)
+            + f'<th scope="col" role="columnheader" class="plot">{axis}</th>' + cells(after)
+            + f'</tr></thead><tbody role="rowgroup">{"".join(rows)}</tbody></table>')
+
+
+def ticks_for(axis, scale):
+    """As many as have room for their numbers on a phone."""
+    def scaled(value):
+        return value * scale.stored / scale.factor
+
+    ticks = axis.ticks(scaled)
+    return ticks if sum(len(scale.tick(each, False)) for each in ticks) < 14 else axis.ticks(scaled, 3)
+
+
+def metric_figure(results, metric):
+    key = metric["workload"], metric["metric"]
+    engines = results.engines_of(*key)
+    if not engines:
+        return ""
+    both = pair(engines)
+    subject = both[0] if both else None
+    values = {each["name"]: [value for _, value in results.values(*key, each["name"])] for each in engines}
+    rounds = {each["name"]: results.rounds(*key, each["name"]) for each in engines}
+    bar = metric["better"] == "higher"
+    axis = svg.axis_for(list(values.values()), bar)
+    scale = words.Scale(metric["unit"], [stats.median(each) for each in rounds.values()])
+    ticks = ticks_for(axis, scale)
+    heading = svg.axis_row(axis, ticks, scale.tick)
+    rows = []
+    for engine in engines:
+        mine = rounds[engine["name"]]
+        middle, interval = stats.median(mine), stats.median_interval(mine)
+        shown = scale.interval(interval) if interval else "too few rounds"
+        said = f"{engine['title']}: median {scale.text(middle)}, {shown}, {len(values[engine['name']])} values"
+        ratio = against(results, metric, subject, engine)
+        rows.append(
+            f"<tr role=\"row\"{row_class(engine, subject)}>{name_cell(engine)}"
+            f'<td role="cell" class="value">{text(scale.text(middle))}</td>'
+            f'<td role="cell" class="range">{text(shown)}</td><td role="cell" class="plot">'
+            + svg.values_row(axis, ticks, values[engine["name"]], middle, interval, kind_of(engine), bar, said)
+            + f'</td><td role="cell" class="against" data-before="{text(subject["title"] if subject else "")} against it: ">'
+            f"{text(ratio)}</td></tr>")
+    better = {"lower": "less is better", "higher": "more is better"}.get(metric["better"], "")
+    notes = [better, "logarithmic" if axis.log else ""]
+    note = ", ".join(filter(None, notes))
+    table = measures(((("name", "Engine"), ("value", "Median"), ("range", f"{share(stats.CONFIDENCE)} interval")),
+                      (("against", f"{subject['title']} against it" if subject and len(engines) > 1 else ""),)), heading, rows)
+    return (f"<figure><figcaption><h3>{text(metric['title'])}{f' <small>({text(note)})</small>' if note else ''}{tag(results, metric['carries_over'])}</h3>"
+            f'<p class="finding">{text(finding(results, metric)[1])}.</p></figcaption>{table}</figure>')
+
+
+def bins(series):
+    """Of several rounds of one curve, [(t, least, median, most)] for steps of time that all of them share."""
+    low = min(each["t"][0] for each in series)
+    high = max(each["t"][-1] for each in series)
+    count = max(1, min(BINS, max(len(each["t"]) for each in series)))
+    width = (high - low) / count or 1
+    slots = {}
+    for each in series:
+        for t, value in zip(each["t"], each["value"]):
+            slots.setdefault(min(count - 1, int((t - low) / width)), []).append(value)
+    return [(low + (slot + 0.5) * width, min(values), stats.median(values), max(values))
+            for slot, values in sorted(slots.items())]
+
+
+def series_figure(results, metric):
+    by_engine = {}
+    for each in results["series"]:
+        if (each["workload"], each["metric"]) == (metric["workload"], metric["metric"]) and each["t"]:
+            by_engine.setdefault(each["engine"], []).append(each)
+    if not by_engine:
+        return ""
+    engines = [each for each in results["engines"] if each["name"] in by_engine]
+    both = pair(engines)
+    subject = both[0] if both else engines[0]
+    points = {name: bins(each) for name, each in by_engine.items()}
+    every = [point for each in points.values() for point in each]
+    times = [t for each in by_engine.values() for one in each for t in one["t"]]
+    across = svg.Axis(min(times), max(times) if max(times) > min(times) else min(times) + 1)
+    least, most = min(point[1] for point in every), max(point[3] for point in every)
+    log = least > 0 and most > 20 * least
+    up = svg.Axis(least / 1.1, most * 1.1, log) if log else svg.from_zero(least, most)
+    scale = words.Scale(metric["unit"], [point[2] for point in every])
+    levels = up.ticks(lambda value: value * scale.stored / scale.factor)
+    ticks = across.ticks()
+    begin, rows = min(times) < 0 < max(times), []
+    for engine in engines:
+        alone = [point[2] for point in points[engine["name"]] if point[0] < 0]
+        beside = [point[2] for point in points[engine["name"]] if point[0] >= 0]
+        cells = [scale.text(stats.median(each)) if each else "" for each in (alone, beside)]
+        said = f"{engine['title']}, {metric['title']}, over time: median {cells[1]}" + (f", and {cells[0]} before" if alone else "")
+        rows.append(f"<tr role=\"row\"{row_class(engine, subject)}>{name_cell(engine)}"
+                    + "".join(f'<td role="cell" class="{name}"{before if begin else ""}>{text(cell)}</td>'
+                              for name, before, cell in zip(("range", "value"), BESIDE, cells))
+                    + '<td role="cell" class="plot">' + svg.curve_row(
+                        across, up, ticks, levels, points[engine["name"]], kind_of(engine), said, scale.tick)
+                    + "</td></tr>")
+    table = measures(((("name", "Engine"), ("range", "Alone" if begin else ""), ("value", "Beside it" if begin else "Median")),
+                      ()), svg.axis_row(across, ticks, lambda t, last: f"{t:g}" + ("\u00a0s" if last else "")), rows)
+    note = "Line: the median of the rounds; band: from their least to their most."
+    if begin:
+        note += " The neighbour begins at the broken line, at 0 s."
+    return (f"<figure class=\"series\"><figcaption><h3>{text(metric['title'])}, over time"
+            f"{' <small>(logarithmic)</small>' if log else ''}{tag(results, metric['carries_over'])}</h3>"
+            f'<p class="finding">{text(note)}</p></figcaption>{table}</figure>')
+
+
+def outcomes_figure(results, workload):
+    table = survivals(results, workload)
+    if not table:
+        return ""
+    whats = list(dict.fromkeys(what for each in table.values() for what in each))
+    engines = [each for each in results["engines"] if each["name"] in table]
+    both = pair(engines)
+    rows = []
+    for engine in engines:
+        cells = []
+        for what in whats:
+            each = table[engine["name"]].get(what, [])
+            alive = sum(one["survived"] for one in each)
+            said = "not tried" if not each else "✓ survived" if alive == len(each) else "✗ did not survive"
+            if 0 < alive < len(each):
+                said += f" in {len(each) - alive} of {len(each)}"
+            why = "; ".join(dict.fromkeys(one["words"] for one in each if one["words"]))
+            cells.append(f'<td role="cell" data-what="{text(what)}"><span class="'
+                         f'{"survived" if alive == len(each) else "died"}">{said}</span>'
+                         f'<span class="words">{text(why)}</span></td>')
+        rows.append(f"<tr role=\"row\"{row_class(engine, both and both[0])}>{name_cell(engine)}{''.join(cells)}</tr>")
+    head = "".join(f'<th scope="col" role="columnheader">{text(capital(what))}</th>' for what in whats)
+    return ('<figure><figcaption><h3>What becomes of the next instance</h3></figcaption><table class="outcomes" role="table">'
+            f'<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">Engine</th>{head}</tr></thead>'
+            f'<tbody role="rowgroup">{"".join(rows)}</tbody></table></figure>')
+
+
+def workload_section(results, workload):
+    parts = []
+    for metric in results.metrics(workload["name"]):
+        parts += [metric_figure(results, metric), series_figure(results, metric)]
+    parts.append(outcomes_figure(results, workload))
+    body = "".join(parts) or "<p>Not measured.</p>"
+    return (f'<section id="{text(workload["name"])}"><h2>{text(workload["title"])}</h2>'
+            f'<p class="question">{text(workload["question"])}</p>{body}</section>')
+
+
+# ---- folded ----
+
+def folded(name, title, body, printed=True):
+    return (f'<details id="{name}"{" class=printed" if printed else ""}><summary>{title}</summary>{body}</details>')
+
+
+def facts_table(rows):
+    return ('<table class="facts-table">' + "".join(f'<tr><th scope="row">{text(name)}</th><td>{value}</td></tr>'
+                                                    for name, value in rows) + "</table>")
+
+
+def method(results):
+    said = results["method"]
+    caches = [each["title"] for each in results["workloads"] if each["name"] in said["dropped_caches"]]
+    paragraphs = [
+        f"{said['rounds']} rounds"
+        + (f" after {said['warm_up']} that {'was' if said['warm_up'] == 1 else 'were'} not kept" if said["warm_up"] else "")
+        + "; " + ("in each, the engines take turns, so that what changes with time changes for all of them"
+                  if said["interleaved"] else "one engine after another") + "."
+        + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
+        "Every engine runs the same programs from the same root file system. Its checksum is below.",
+        "What is compared is one value for each round: the median, where a round has several. The middle is the median, "
+        "with the interval that its order statistics give (exact, by the binomial distribution; it takes 6 rounds).",
+        "One engine is compared with another by the Wilcoxon-Mann-Whitney test. The ratio is the median of all quotients "
+        "of their rounds (the Hodges-Lehmann estimate), and its interval are the ratios that the test does not "
+        "reject. Where 1 is among them, no ratio is given. It takes 5 rounds of each. Of a hundred things that are the "
+        "same, at most five look different in this way, by chance.",
+        "The interval is about the spread within this run. What changes from one run to the next, such as the layout of "
+        "memory or other guests of the same machine, is not in it: run it again to see.",
+    ]
+    rows = [("command", f"<code>{text(' '.join(results['command']))}</code>"), ("made", text(results["made"])),
+            *((f"root of {each['title']}", f"<code>{each['root']}</code>") for each in results["workloads"])]
+    return folded("method", "How it was measured", "".join(f"<p>{text(each)}</p>" for each in paragraphs) + facts_table(rows))
+
+
+def machine(results):
+    said = results["machine"]
+    rows = [("processor", text(said["cpu"])), ("CPUs", said["cpus"]),
+            ("memory", text(words.show(said["memory_bytes"], "bytes"))), ("kernel", text(said["kernel"])),
+            ("virtualisation", text(f"{said['virtualisation']}: {said['virtualisation_note']}")),
+            ("frequency governor", text(said["governor"] or "not known")),
+            ("disk", text(f"{said['disk']}, {said['file_system']}")),
+            *((f"mitigation of {name}", text(value)) for name, value in sorted(said["mitigations"].items())),
+            *((name, text(value)) for name, value in sorted(said["versions"].items()))]
+    return folded("machine", "The machine", facts_table(rows))
+
+
+def engines(results):
+    rows = []
+    for each in results["engines"]:
+        parts = [text(each["missing"])] if each["missing"] else [text(each["version"])]
+        if each.get("hardened"):
+            parts.append(text(each["hardened"]))
+        if each["command"]:
+            parts.append(f"<code>{text(' '.join(each['command']))}</code>")
+        rows.append((each["title"], "<br>".join(filter(None, parts))))
+    return folded("engines", "The engines", facts_table(rows))
+
+
+def failures(results):
+    if not results["failures"]:
+        return ""
+    rows = [(f"{results.workload(each['workload'])['title']}, {results.engine(each['engine'])['title']}, round {each['round']}",
+             text(each["why"])) for each in results["failures"]]
+    return f'<section id="failures"><h2>What failed</h2>{facts_table(rows)}</section>'
+
+
+def figures(results):
+    """All samples, by round."""
+    parts = []
+    for metric in results["metrics"]:
+        key = metric["workload"], metric["metric"]
+        rows = []
+        for engine in results.engines_of(*key):
+            by_round = {}
+            for number, value in results.values(*key, engine["name"]):
+                by_round.setdefault(number, []).append(f"{value:.6g}")
+            rows.append((engine["title"], text("; ".join(f"{number}: {' '.join(each)}" for number, each in by_round.items()))))
+        if rows:
+            title = f"{results.workload(key[0])['title']}: {metric['title']}, {metric['unit']}"
+            parts.append(f"<h3>{text(title)}</h3>{facts_table(rows)}")
+    return folded("figures", "All figures, by round", f'<div class="figures">{"".join(parts)}</div>', printed=False)
+
+
+def page(results):
+    """The page about @results, as text."""
+    title = f"kvmbox bench, {results['made'][:10]}"
+    return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">'
+            '<meta name="color-scheme" content="light dark">'
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+            f"<title>{text(title)}</title><style>\n{CSS.read_text()}</style></head>\n<body><main>"
+            + notices(results)
+            + "<header><h1>What does the wall of a VM cost, and what does a shared kernel cost?</h1>" + facts(results)
+            + "</header>\n" + answers(results) + "\n"
+            + "\n".join(workload_section(results, each) for each in results["workloads"]) + "\n" + failures(results)
+            + f'<section id="behind"><h2>Behind it</h2>{method(results)}{machine(results)}{engines(results)}'
+            f"{figures(results)}</section>"
+            + "\n<footer>Made by <code>kvmbox bench report</code> from the JSON of the run, which has all figures in full.</footer>"
+            "</main></body></html>\n")
