@@ -19,6 +19,8 @@ SUBJECT = "kvmbox"
 REFERENCES = ("lxc", "lxc-hardened", "runc", "docker", "host", "qemu-microvm")
 NOT_CARRIED = "emulated: does not carry over"
 BINS = 120
+MANY = 20  # values of which the distribution is drawn, and not each
+STEPS = " Each curve is as high as the share of values to its left."
 BESIDE = (' data-before="alone "', ' data-before="beside it "')  # where there is no head of a column
 
 
@@ -261,6 +263,7 @@ def metric_figure(results, metric):
     values = {each["name"]: [value for _, value in results.values(*key, each["name"])] for each in engines}
     rounds = {each["name"]: results.rounds(*key, each["name"]) for each in engines}
     bar = metric["better"] == "higher"
+    many = not bar and all(len(values[name]) >= max(MANY, 2 * len(rounds[name])) for name in values)
     axis = svg.axis_for(list(values.values()), bar)
     scale = words.Scale(metric["unit"], [stats.median(each) for each in rounds.values()])
     ticks = ticks_for(axis, scale)
@@ -270,22 +273,27 @@ def metric_figure(results, metric):
         mine = rounds[engine["name"]]
         middle, interval = stats.median(mine), stats.median_interval(mine)
         shown = scale.interval(interval) if interval else "too few rounds"
-        said = f"{engine['title']}: median {scale.text(middle)}, {shown}, {len(values[engine['name']])} values"
+        all_of_it = values[engine["name"]]
+        said = (f"{engine['title']}: median {scale.text(middle)}, {shown}; {len(all_of_it)} values, of which nine in ten are "
+                f"at most {scale.text(stats.quantile(all_of_it, 0.9))}")
         ratio = against(results, metric, subject, engine)
         rows.append(
             f"<tr role=\"row\"{row_class(engine, subject)}>{name_cell(engine)}"
             f'<td role="cell" class="value">{text(scale.text(middle))}</td>'
             f'<td role="cell" class="range">{text(shown)}</td><td role="cell" class="plot">'
-            + svg.values_row(axis, ticks, values[engine["name"]], middle, interval, kind_of(engine), bar, said)
+            + (svg.shares_row(axis, ticks, all_of_it, middle, interval, kind_of(engine), said) if many else
+               svg.values_row(axis, ticks, all_of_it, middle, interval, kind_of(engine), bar, said))
             + f'</td><td role="cell" class="against" data-before="{text(subject["title"] if subject else "")} against it: ">'
             f"{text(ratio)}</td></tr>")
+    found, sentence = finding(results, metric)
+    sentence = capital(sentence) if isinstance(found, stats.Reason) and found.ratio else sentence
     better = {"lower": "less is better", "higher": "more is better"}.get(metric["better"], "")
     notes = [better, "logarithmic" if axis.log else ""]
     note = ", ".join(filter(None, notes))
     table = measures(((("name", "Engine"), ("value", "Median"), ("range", f"{share(stats.CONFIDENCE)} interval")),
                       (("against", f"{subject['title']} against it" if subject and len(engines) > 1 else ""),)), heading, rows)
     return (f"<figure><figcaption><h3>{text(metric['title'])}{f' <small>({text(note)})</small>' if note else ''}{tag(results, metric['carries_over'])}</h3>"
-            f'<p class="finding">{text(finding(results, metric)[1])}.</p></figcaption>{table}</figure>')
+            f'<p class="finding">{text(sentence)}.{STEPS if many else ""}</p></figcaption>{table}</figure>')
 
 
 def bins(series):

@@ -9,7 +9,8 @@ import html
 import math
 
 ROW = 30  # height of a row of values, in pixels
-CURVE = 72  # and of a row with a curve
+SHARES = 46  # of a row with a distribution
+CURVE = 72  # and of a row with a curve over time
 AXIS = 22
 KINDS = {  # a mark's outline around 0,0
     "own": '<circle r="5.5"/>',
@@ -101,6 +102,22 @@ def axis_row(axis, ticks, text):
     return (f'<svg class="axis" aria-hidden="true" width="100%" height="{AXIS}">{"".join(parts)}</svg>')
 
 
+def median_marks(axis, middle, interval, kind, y):
+    """The median, and its interval as a line with ends."""
+    parts = []
+    if interval:
+        low, high = (axis.percent(max(axis.low, min(axis.high, end))) for end in interval)
+        parts.append(f'<line class="interval {kind}" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>')
+        parts += [f'<line class="interval {kind}" x1="{end}" x2="{end}" y1="{y - 6}" y2="{y + 6}"/>' for end in (low, high)]
+    return "".join(parts) + mark(kind, axis.percent(middle), y)
+
+
+def beyond_mark(axis, values, y):
+    """How many are beyond the end of the axis."""
+    count = sum(axis.share(value) > 1 for value in values)
+    return f'<text class="beyond" x="100%" y="{y}" text-anchor="end">{count} beyond ▸</text>' if count else ""
+
+
 def values_row(axis, ticks, values, middle, interval, kind, bar, words):
     """Every value as a dot, the median as a mark, its interval as a line with ends; a bar from 0 where @bar."""
     centre = ROW / 2
@@ -114,16 +131,27 @@ def values_row(axis, ticks, values, middle, interval, kind, bar, words):
         # Up and down in turns, so that what is equal can be told from what is one.
         offset = (index * 7 % 11 - 5) * 1.6
         parts.append(f'<circle class="dot {kind}" cx="{axis.percent(value)}" cy="{number(centre + offset)}" r="2"/>')
-    beyond = sum(axis.share(value) > 1 for value in values)
-    if beyond:
-        parts.append(f'<text class="beyond" x="100%" y="{centre + 4}" text-anchor="end">{beyond} beyond ▸</text>')
-    if interval:
-        low, high = (axis.percent(max(axis.low, min(axis.high, end))) for end in interval)
-        parts.append(f'<line class="interval {kind}" x1="{low}" x2="{high}" y1="{centre}" y2="{centre}"/>')
-        parts += [f'<line class="interval {kind}" x1="{end}" x2="{end}" y1="{centre - 6}" y2="{centre + 6}"/>'
-                  for end in (low, high)]
-    parts.append(mark(kind, axis.percent(middle), centre))
+    parts += [beyond_mark(axis, values, centre + 4), median_marks(axis, middle, interval, kind, centre)]
     return picture(words, ROW, "".join(parts))
+
+
+def shares_row(axis, ticks, values, middle, interval, kind, words):
+    """The distribution: a curve of steps, as high as the share of values that lie to its left."""
+    top, bottom = 5, SHARES - 5
+    line, share = [f"0 {bottom}"], 0.0
+    for count, value in enumerate(sorted(values), 1):
+        x = 1000 * axis.share(value)
+        if x > 1000:
+            break
+        line += [f"{number(x)} {number(bottom - share * (bottom - top))}"]
+        share = count / len(values)
+        line += [f"{number(x)} {number(bottom - share * (bottom - top))}"]
+    line.append(f"1000 {number(bottom - share * (bottom - top))}")
+    return picture(words, SHARES, (
+        f'{grid(axis, ticks, SHARES)}<svg x="0" y="0" width="100%" height="{SHARES}" viewBox="0 0 1000 {SHARES}" '
+        f'preserveAspectRatio="none"><path class="band {kind}" d="M{"L".join(line)}L1000 {bottom}Z"/>'
+        f'<path class="curve {kind}" d="M{"L".join(line)}"/></svg>'
+        + beyond_mark(axis, values, bottom - 6) + median_marks(axis, middle, interval, kind, (top + bottom) / 2)))
 
 
 def curve_row(across, up, ticks, levels, points, kind, words, text):

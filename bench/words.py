@@ -94,7 +94,9 @@ def percent(share):
 
 
 def plain(ratio):
-    """A ratio: 2.13, 0.76, 21.4, 0.0123."""
+    """A ratio: 2.13, 0.76, 21.4, 0.0123; and 1.003, which is not 1."""
+    if 0 < abs(ratio - 1) < 0.005:
+        return f"{ratio:.3f}"
     return f"{ratio:.2f}" if 0.095 < ratio < 9.995 else round_to(ratio)
 
 
