@@ -38,6 +38,10 @@ class Files(unittest.TestCase):
         results.save(data, self.path)
         self.assertEqual(results.load(self.path).data, data)
         self.assertEqual([each.name for each in self.directory.iterdir()], ["r.json"])
+        # Saved again, it is another file in the place of that, whole at every moment.
+        with self.path.open() as before:
+            results.save(fake.make(rounds=1), self.path)
+            self.assertEqual(json.load(before), data)
 
     def test_no_such_file(self):
         with self.assertRaisesRegex(results.Problem, r"^cannot read .*none\.json: No such file or directory$"):
