@@ -415,12 +415,16 @@ def method(results):
         "One engine is compared with another by the Wilcoxon-Mann-Whitney test. The ratio is the median of all quotients "
         "of their rounds (the Hodges-Lehmann estimate), and its interval are the ratios that the test does not "
         "reject. Where 1 is among them, no ratio is given. It takes 5 rounds of each. Of a hundred things that are the "
-        "same, at most five look different in this way, by chance.",
+        "same, five or less look different in this way on average, by chance.",
         "The interval is about the spread within this run. What changes from one run to the next, such as the layout of "
         "memory or other guests of the same machine, is not in it: run it again to see.",
     ]
+    roots = {}
+    for each in results["workloads"]:
+        roots.setdefault(each["root"], []).append(each["title"])
     rows = [("command", f"<code>{text(' '.join(results['command']))}</code>"), ("made", text(results["made"])),
-            *((f"root of {each['title']}", f"<code>{each['root']}</code>") for each in results["workloads"])]
+            *(("root file system" if len(roots) == 1 else f"root of {listed(titles)}", f"<code>{root}</code>")
+              for root, titles in roots.items())]
     return folded("method", "How it was measured", "".join(f"<p>{text(each)}</p>" for each in paragraphs) + facts_table(rows))
 
 
