@@ -7,20 +7,10 @@ import sys
 import compare
 import page
 import results
+import run
+from run import Usage
 
 FAILED = 125  # kvmbox's own exit status for a failure of its own
-
-HELP = """\
-Usage: kvmbox bench compare [OPTION]... A.json B.json
-       kvmbox bench report RESULTS.json -o PAGE.html
-
-Hold results of a benchmark against each other, or make a page of them.
-
-  compare  tell what is worse in B than in A, beyond the spread of both
-  report   write a page that needs nothing but itself, for a browser or paper
-
-kvmbox bench COMMAND --help tells more of one of them, man kvmbox-bench of both.
-"""
 
 COMPARE_HELP = """\
 Usage: kvmbox bench compare [OPTION]... A.json B.json
@@ -48,10 +38,6 @@ Write a page about results: what they answer, plots, the method, and all figures
 
 More: man kvmbox-bench
 """
-
-
-class Usage(results.Problem):
-    """Something is wrong with the command line."""
 
 
 def parse(argv, command, text, shorts, longs):
@@ -111,14 +97,23 @@ def run_report(argv):
 COMMANDS = {"compare": run_compare, "report": run_report}
 
 
+def run_all(argv):
+    try:
+        options, rest = getopt.gnu_getopt(argv, "ho:", ["help", *run.LONGS])
+    except getopt.GetoptError as error:
+        raise Usage(f"{error.msg}; see kvmbox bench --help") from None
+    if any(name in ("-h", "--help") for name, _ in options):
+        sys.stdout.write(run.HELP)
+        return 0
+    if rest:
+        raise Usage(f"unknown command \"{rest[0]}\"; see kvmbox bench --help")
+    return run.run(run.Options(options), argv)
+
+
 def command(argv):
-    if not argv or argv[0] in ("-h", "--help"):
-        (sys.stdout if argv else sys.stderr).write(HELP)
-        return 0 if argv else FAILED
-    if argv[0] not in COMMANDS:
-        raise Usage(f"unknown {'option' if argv[0].startswith('-') else 'command'} \"{argv[0]}\"; "
-                    "see kvmbox bench --help")
-    return COMMANDS[argv[0]](argv[1:])
+    if argv and argv[0] in COMMANDS:
+        return COMMANDS[argv[0]](argv[1:])
+    return run_all(argv)
 
 
 def say(sentence):

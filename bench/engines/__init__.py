@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines, in the order in which they are shown."""
+from engines.host import Host
+from engines.kvmbox import Kvmbox
+from engines.lxc import Lxc
+from engines.runc import Runc
+
+ALL = (Host, Kvmbox, Lxc, Runc)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No isolation: programs of the root on the host, in a chroot so that they are the same programs."""
+import os
+import pathlib
+import shutil
+
+from engines import layer
+from engines.base import Engine, Instance
+
+BIND, RECURSIVE, PRIVATE = 4096, 16384, 1 << 18
+
+
+class HostInstance(Instance):
+    def inside(self, argv):
+        return ["chroot", self.engine.place(self.spec), *argv]
+
+
+class Host(Engine):
+    name, title = "host", "host (no isolation)"
+    hardened = "nothing: a chroot, in which the programs are those of the root"
+
+    def version(self):
+        return os.uname().release
+
+    def command(self):
+        return ["chroot", "ROOT", "ARGV"]
+
+    def prepare(self, root):
+        super().prepare(root)
+        self.layers = {}
+
+    def place(self, spec):
+        """The chroot; one for each directory of data, and made before it is measured where it is without."""
+        key = str(spec.data_dir or "")
+        if key not in self.layers:
+            made = layer.Layer(self.root.tree, self.directory / f"layer-{len(self.layers)}")
+            self.layers[key] = made
+            layer.mount("proc", made.path / "proc", "proc")
+            layer.mount("/dev", made.path / "dev", "", BIND | RECURSIVE)
+            layer.mount("none", made.path / "dev", "", PRIVATE | RECURSIVE)
+            layer.mount("tmpfs", made.path / "tmp", "tmpfs")
+            if spec.data_dir:
+                layer.mount(spec.data_dir, made.path / "data", "", BIND)
+        return self.layers[key].path
+
+    def start(self, spec):
+        return HostInstance(self, self.new_name(), ["chroot", self.place(spec), *spec.argv], spec,
+                            env={"PATH": "/usr/sbin:/usr/bin", "HOME": "/root"})
+
+    def clean(self):
+        for each in getattr(self, "layers", {}).values():
+            # A lazy unmount takes what is mounted below along.
+            each.remove()
+        self.layers = {}
+        shutil.rmtree(pathlib.Path(self.directory), ignore_errors=True)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kvmbox as a user gets it: jailed, its own kernel, --net nat."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+from engines.base import Engine, Failure, Instance, command, tail, version_of
+
+
+class KvmboxInstance(Instance):
+    mounted = False
+
+    def inside(self, argv):
+        if self.spec.data_dir and not self.mounted:
+            self.mounted = True
+            self.check(["mount", "-t", "ext4", "/dev/vdb", "/data"])
+        return [self.engine.program, "exec", self.name, "--", *argv]
+
+    def exits(self):
+        """How often the guest was left for the host so far, or None where that is not told."""
+        try:
+            return json.loads(command([self.engine.program, "stats", "--json", self.name], "stats"))["exits"]
+        except (Failure, ValueError, KeyError, TypeError):
+            return None
+
+    def release(self):
+        subprocess.run([self.engine.program, "rm", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
+
+
+class Kvmbox(Engine):
+    name, title = "kvmbox", "kvmbox"
+    hardened = "as it is without options: a kernel of its own, and the monitor in its jail"
+    own_kernel = True
+    kernel = ()  # options
+
+    def __init__(self, context):
+        super().__init__(context)
+        self.program = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
+        self.packages = ("kvmbox",)
+
+    def missing(self):
+        if not os.path.exists("/dev/kvm"):
+            return "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
+        try:
+            done = subprocess.run([self.program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        except OSError as error:
+            return f"there is no kvmbox at {self.program}: {error.strerror}"
+        if done.returncode != 0:
+            faults = [line.split(None, 1)[1].strip() for line in done.stdout.splitlines() if line.startswith("fail ")]
+            return f"kvmbox check finds fault with this host: {'; '.join(faults) or tail(done.stdout + done.stderr)}"
+        return None
+
+    def version(self):
+        return version_of(self.program, "--version")
+
+    def command(self):
+        return ["kvmbox", "boot", "--cpus", "CPUS", "--mem", "MEMORY", "--rootfs", "ROOT", "--net", "nat", "--", "ARGV"]
+
+    def start(self, spec):
+        name = self.new_name()
+        words = [self.program, "boot", "--name", name, "--rm", "--cpus", spec.cpus, "--mem", spec.memory_bytes, "--rootfs",
+                 self.root.image, *self.kernel]
+        if spec.port:
+            words += ["--net", "nat", "-p", f"127.0.0.1:{spec.port}:{spec.port}"]
+        if spec.data_dir:
+            words += ["--disk", f"{disk_image(spec.data_dir, self.context.data_bytes)}".replace(",", ",,")]
+        return KvmboxInstance(self, name, [*words, "--", *spec.argv], spec)
+
+    def clean(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def disk_image(directory, size):
+    """An ext4 file system in a file in @directory, made where there is none yet: what is /data in a VM."""
+    image = pathlib.Path(directory) / "data.img"
+    if not image.exists():
+        with open(image, "wb") as file:
+            file.truncate(size)
+        command(["mkfs.ext4", "-q", "-F", image], "cannot make a file system for the VM")
+    return image

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How it is measured: rounds in which the engines take turns, warm-up first, and whatever ends it keeps what there is."""
+import random
+import time
+
+import results
+from engines.base import Failure
+from workloads.base import Outcome, Sample, Series
+
+INTERRUPTED = "interrupted by the user"
+
+
+def order(engines, seed, number, workload):
+    """The turns of a round: at random, so that no engine always follows the same other."""
+    turns = list(engines)
+    random.Random(f"{seed} {number} {workload}").shuffle(turns)
+    return turns
+
+
+def plan(rounds, warm_up, workloads, engines, seed):
+    """Every step of a run, as (number from 0, workload, engine); the first @warm_up rounds are not kept."""
+    return [(number, workload, engine) for number in range(warm_up + rounds) for workload in workloads
+            for engine in order(engines, seed, number, workload)]
+
+
+class Run:
+    """@data grows while it runs; @save is called with it after each round, and at the end. @live shows it."""
+
+    def __init__(self, data, engines, workloads, context, live, save, time_limit=None, clock=time.monotonic):
+        self.data, self.context, self.live, self.save = data, context, live, save
+        self.engines = {each.name: each for each in engines}
+        self.workloads = {each.name: each for each in workloads}
+        self.time_limit, self.clock = time_limit, clock
+        self.began = clock()
+
+    def prepare(self, root):
+        """Whoever fails in this is out, and said to be."""
+        for name, engine in self.engines.items():
+            try:
+                engine.prepare(root)
+            except Failure as failure:
+                for workload in self.workloads:
+                    self.fail(workload, name, 0, str(failure))
+
+    def fail(self, workload, engine, number, why):
+        """Ends the engine's part in this workload."""
+        self.data["failures"].append({"workload": workload, "engine": engine, "round": number, "why": why})
+        done = self.live.done
+        self.live.plan[done + 1 if self.measuring else done:] = [
+            step for step in self.live.plan[done + 1 if self.measuring else done:] if step[1:] != (workload, engine)]
+
+    measuring = False
+
+    def add(self, workload, engine, number, found):
+        where = {"workload": workload, "engine": engine}
+        match found:
+            case Sample():
+                self.data["samples"].append({**where, "metric": found.metric, "round": number, "value": found.value})
+            case Series():
+                self.data["series"].append({**where, "metric": found.metric, "round": number, "t": found.t,
+                                            "value": found.value})
+            case Outcome():
+                self.data["outcomes"].append({**where, "what": found.what, "survived": found.survived, "words": found.words})
+
+    def step(self, number, workload, engine):
+        """One engine's turn; what it yields before it fails or is interrupted is kept."""
+        kept = number - self.data["method"]["warm_up"]
+        self.measuring = True
+        measured = self.workloads[workload].measure(self.engines[engine], self.context)
+        try:
+            for found in measured:
+                if kept >= 0:
+                    self.add(workload, engine, kept, found)
+        except Failure as failure:
+            self.fail(workload, engine, max(0, kept), str(failure))
+        except OSError as error:
+            where = f" {error.filename}" if error.filename else ""
+            self.fail(workload, engine, max(0, kept), f"the host refused{where}: {error.strerror or error}")
+        except MemoryError:
+            self.fail(workload, engine, max(0, kept), "the host has no memory left for it")
+        finally:
+            measured.close()
+            self.measuring = False
+
+    def go(self):
+        """All of the plan, or as much as can be. Returns why it is not complete, or None."""
+        why = None
+        try:
+            last = 0
+            while self.live.done < len(self.live.plan):
+                number, workload, engine = self.live.plan[self.live.done]
+                if number != last:
+                    self.save(self.data)
+                    last = number
+                if self.time_limit and self.clock() - self.began > self.time_limit:
+                    why = f"the time limit of {self.time_limit:g} s was reached"
+                    break
+                self.live.begin()
+                self.step(number, workload, engine)
+                self.live.end()
+        except KeyboardInterrupt as interrupt:
+            why = str(interrupt) or INTERRUPTED
+        self.data["complete"], self.data["why_incomplete"] = why is None, why
+        self.save(self.data)
+        return why
+
+    def clean(self):
+        for engine in self.engines.values():
+            try:
+                engine.clean()
+            except (Failure, OSError) as failure:
+                raise results.Problem(f"{engine.title} cannot be cleaned up: {failure}") from None

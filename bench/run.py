@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kvmbox bench without a command: measures, and what its options are."""
+import datetime
+import math
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+
+import engines
+import machine
+import method
+import page
+import results
+import root
+import setup
+import stats
+import table
+import workloads
+from engines.base import field, read, version_of
+from workloads.base import Context
+
+HELP = """\
+Usage: kvmbox bench [OPTION]...
+       kvmbox bench compare [OPTION]... A.json B.json
+       kvmbox bench report RESULTS.json -o PAGE.html
+
+Measure what isolation costs: the same workloads in several engines, in turns.
+
+      --engine NAME     measure this engine only; repeatable
+      --workload NAME   measure this workload only; repeatable
+  -o, --output FILE     where to write the results (default: kvmbox-bench-TIME.json)
+      --page FILE       write a page about them, too
+      --rounds N        how many are kept of each (default: 10)
+      --warm-up N       how many before that are not (default: 1)
+      --seconds S       of each thing that is measured for some time (default: 5)
+      --short           one second of each, small files, and few instances at once
+      --time-limit S    begin nothing after so many seconds
+      --cpus N          of each instance (default: 1)
+      --mem SIZE        of each instance (default: 512M)
+      --dir DIR         a directory on the file system under test (default: /var/tmp)
+      --seed N          of the order in which engines take their turns (default: 1)
+      --list            show engines and workloads, and what is missing
+      --setup           install what is missing, by apt
+  -h, --help            show this help
+
+kvmbox bench COMMAND --help tells more of a command, man kvmbox-bench of all.
+"""
+
+LONGS = ("engine=", "workload=", "output=", "page=", "rounds=", "warm-up=", "seconds=", "short", "time-limit=", "cpus=", "mem=",
+         "dir=", "seed=", "list", "setup", "root=")
+SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40}
+STOPPED = 1  # exit status of a run that is not complete
+LEAST_MEMORY = 128 << 20
+
+
+class Usage(results.Problem):
+    """Something is wrong with the command line."""
+
+
+def whole(name, word, least, most):
+    if not word.isascii() or not word.isdigit() or not least <= int(word[:12]) <= most:
+        raise Usage(f"{name} takes a whole number from {least} to {most}, not \"{word}\"")
+    return int(word)
+
+
+def seconds(name, word, least, most):
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise Usage(f"{name} takes seconds from {least:g} to {most:g}, not \"{word}\"")
+    return value
+
+
+def size(name, word, least):
+    number, shift = (word[:-1], SUFFIXES[word[-1:].upper()]) if word[-1:].upper() in SUFFIXES else (word, 0)
+    if not number.isascii() or not number.isdigit() or not least <= int(number[:15]) << shift < 1 << 50:
+        raise Usage(f"{name} takes a size of at least {least >> 20}M, such as 512M or 1G, not \"{word}\"")
+    return int(number) << shift
+
+
+def choose(kind, known, names):
+    for name in names:
+        if name not in [each.name for each in known]:
+            raise Usage(f"there is no {kind} \"{name}\"; there are {', '.join(each.name for each in known)}")
+    return [each for each in known if not names or each.name in names]
+
+
+class Options:
+    def __init__(self, given):
+        """@given: the options as (name, value), as getopt has them."""
+        values = dict(given)
+
+        def several(name):
+            return [value for each, value in given if each == name]
+
+        self.engines = choose("engine", engines.ALL, several("--engine"))
+        self.workloads = choose("workload", [each() for each in workloads.ALL], several("--workload"))
+        self.short = "--short" in values
+        self.rounds = whole("--rounds", values.get("--rounds", "10"), 1, 10000)
+        self.warm_up = whole("--warm-up", values.get("--warm-up", "1"), 0, 1000)
+        self.seconds = seconds("--seconds", values.get("--seconds", "1" if self.short else "5"), 0.1, 3600)
+        self.time_limit = seconds("--time-limit", values["--time-limit"], 1, 1e7) if "--time-limit" in values else None
+        self.cpus = whole("--cpus", values.get("--cpus", "1"), 1, len(os.sched_getaffinity(0)))
+        self.memory = size("--mem", values.get("--mem", "512M"), LEAST_MEMORY)
+        if self.memory > (total := field(read("/proc/meminfo"), "MemTotal")):
+            raise Usage(f"--mem: the host has {total >> 20}M of memory, which is less than {self.memory >> 20}M")
+        self.seed = whole("--seed", values.get("--seed", "1"), 0, 2**31 - 1)
+        self.directory = pathlib.Path(values.get("--dir", "/var/tmp"))
+        if not self.directory.is_dir():
+            raise Usage(f"--dir: {self.directory} is not a directory")
+        made = datetime.datetime.now(datetime.timezone.utc)
+        self.output = pathlib.Path(values.get("--output") or values.get("-o") or f"kvmbox-bench-{made:%Y%m%dT%H%M%SZ}.json")
+        self.page = values.get("--page")
+        for name, file in (("--output", self.output), ("--page", self.page)):
+            if file and not pathlib.Path(file).absolute().parent.is_dir():
+                raise Usage(f"{name}: there is no directory {pathlib.Path(file).parent} for {file}")
+        self.made, self.root = made, values.get("--root")
+        self.list, self.setup = "--list" in values, "--setup" in values
+
+    def context(self, directory):
+        context = Context(directory, self.seconds, self.cpus, self.memory)
+        if self.short:
+            context.instances, context.at_once = 2, (3,)
+            context.data_bytes, context.file_bytes = 256 << 20, 16 << 20
+        return context
+
+
+def say(sentence):
+    print(f"kvmbox: bench: {sentence}", file=sys.stderr, flush=True)
+
+
+def show_list(options):
+    context = options.context(options.directory)
+    print("Engines")
+    for kind in options.engines:
+        engine = kind(context)
+        print(f"  {engine.name:18}{engine.title:22}{engine.missing() or engine.version()}")
+    print("\nWorkloads")
+    for workload in options.workloads:
+        print(f"  {workload.name:18}{workload.question}")
+
+
+def describe(options, context, chosen, found, argv):
+    """The results before anything is measured."""
+    metrics = [{"workload": workload.name, "metric": each.name, "title": each.title, "unit": each.unit, "better": each.better,
+                "carries_over": each.carries_over} for workload in options.workloads for each in workload.metrics_of(context)]
+    versions = {name: version_of(*found.command(*words)) for name, words in (
+        ("fio", ["fio", "--version"]), ("iperf3", ["iperf3", "--version"]), ("gcc", ["gcc", "--version"]),
+        ("postgresql", [f"{root.POSTGRES}/postgres", "--version"]))}
+    return {
+        "schema": results.ID, "made": options.made.isoformat(timespec="seconds"), "command": ["kvmbox", "bench", *argv],
+        "complete": False, "why_incomplete": "it has only begun", "machine": machine.machine(context.directory, versions),
+        "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE, "interleaved": True,
+                   "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed},
+        "engines": [{"name": each.name, "title": each.title, "version": "" if why else each.version(),
+                     "hardened": each.hardened, "command": each.command(), "missing": why} for each, why in chosen],
+        "workloads": [{"name": each.name, "title": each.title, "question": each.question, "root": found.sha256}
+                      for each in options.workloads],
+        "metrics": metrics, "samples": [], "series": [], "outcomes": [], "failures": []}
+
+
+def interrupt(number, _):
+    raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+
+
+def run(options, argv):
+    if options.list:
+        show_list(options)
+        return 0
+    if options.setup:
+        setup.install(setup.packages([kind(options.context(options.directory)) for kind in options.engines]), say)
+        return 0
+    if os.geteuid() != 0:
+        raise results.Problem("it makes networks, mounts and cgroups, and needs root for that")
+    lacking = setup.missing_here()
+    if lacking:
+        raise results.Problem(f"this host lacks packages that every run needs: {' '.join(lacking)}; kvmbox bench --setup installs them")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    free = shutil.disk_usage(options.directory).free
+    context = options.context(options.directory)
+    needed = context.data_bytes + (256 << 20)
+    if free < needed:
+        raise results.Problem(f"{options.directory} has {free >> 20} MiB left, and {needed >> 20} MiB are needed: choose another --dir")
+    found = root.get(say, options.root)
+    with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir=options.directory, ignore_cleanup_errors=True) as directory:
+        context = options.context(pathlib.Path(directory))
+        return measure(options, context, found, argv)
+
+
+def measure(options, context, found, argv):
+    chosen = [(engine := kind(context), engine.missing()) for kind in options.engines]
+    usable = [engine for engine, why in chosen if not why]
+    data = describe(options, context, chosen, found, argv)
+    if data["machine"]["virtualisation"] == "emulated":
+        context.patience = 20
+    if not usable:
+        raise results.Problem("no engine can be measured: " + "; ".join(f"{each.title}: {why}" for each, why in chosen))
+    steps = method.plan(options.rounds, options.warm_up, [each.name for each in options.workloads],
+                        [each.name for each in usable], options.seed)
+    live = table.Live(results.Results(data), steps, sys.stdout)
+
+    def save(what):
+        results.save(what, options.output)
+
+    save(data)  # So that a place that cannot be written to is known before hours have passed.
+    made = method.Run(data, usable, options.workloads, context, live, save, options.time_limit)
+    try:
+        made.prepare(found)
+        why = made.go()
+    finally:
+        made.clean()
+    live.finish()
+    if options.page:
+        results.write(options.page, page.page(results.load(options.output)))
+    if why:
+        say(f"{why}: what was measured until then is in {options.output}")
+        return STOPPED
+    say(f"the results are in {options.output}")
+    return 0

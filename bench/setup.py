@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which packages bring what is missing, and their installation."""
+import os
+import shutil
+import subprocess
+
+from results import Problem
+
+# Of the host itself: program, package.
+HOST = (("ip", "iproute2"), ("chroot", "coreutils"), ("mkfs.ext4", "e2fsprogs"), ("mkfs.erofs", "erofs-utils"),
+        ("dpkg-deb", "dpkg"), ("tar", "tar"))
+
+
+def missing_here():
+    """Packages for what every run needs of the host."""
+    return [package for program, package in HOST if not shutil.which(program)]
+
+
+def packages(engines):
+    """What lacks, for the host and for these engines, each once."""
+    wanted = missing_here()
+    for engine in engines:
+        if engine.missing() and engine.program and not shutil.which(engine.program):
+            wanted += engine.packages
+    return list(dict.fromkeys(wanted))
+
+
+def install(wanted, say):
+    if not wanted:
+        say("nothing is missing")
+        return
+    if os.geteuid() != 0:
+        raise Problem(f"--setup: only root can install packages; lacking are {' '.join(wanted)}")
+    if not shutil.which("apt-get"):
+        raise Problem(f"--setup: there is no apt-get here; install by hand what these packages of Debian's bring: {' '.join(wanted)}")
+    say(f"installing {' '.join(wanted)}")
+    done = subprocess.run(["apt-get", "-q", "-y", "--no-install-recommends", "install", *wanted], check=False,
+                          env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+    if done.returncode != 0:
+        raise Problem(f"--setup: apt-get could not install {' '.join(wanted)}: apt-get update may help")

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The workloads, in the order in which they are measured and shown."""
+from workloads.cpu import Cpu
+from workloads.disk import Disk
+from workloads.memory import Memory
+from workloads.start import Start
+
+ALL = (Start, Memory, Cpu, Disk)

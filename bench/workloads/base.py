@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a workload is to the rest: it is measured in one engine at a time, once a round."""
+import contextlib
+import dataclasses
+import itertools
+import pathlib
+import shutil
+import socket
+import time
+
+from engines.base import Failure, Spec
+
+_ports = itertools.count(20000)
+
+
+@dataclasses.dataclass
+class Metric:
+    name: str
+    title: str
+    unit: str
+    better: str = "lower"
+    carries_over: bool = False
+
+
+@dataclasses.dataclass
+class Sample:
+    metric: str
+    value: float
+
+
+@dataclasses.dataclass
+class Series:
+    metric: str
+    t: list
+    value: list
+
+
+@dataclasses.dataclass
+class Outcome:
+    what: str
+    survived: bool
+    words: str
+
+
+@dataclasses.dataclass
+class Context:
+    """What all of a run share. @directory is on the file system under test."""
+    directory: pathlib.Path
+    seconds: float = 5  # of each thing that is measured for some time
+    cpus: int = 1
+    memory_bytes: int = 512 << 20
+    instances: int = 4  # idle ones, and those at once
+    at_once: tuple = (10, 50)
+    data_bytes: int = 2 << 30
+    file_bytes: int = 256 << 20
+    patience: float = 1  # how much longer than on a real host things may take
+    sample_seconds: float = 0.02
+
+    @property
+    def timeout(self):
+        """Seconds after which what should come soon will not come any more."""
+        return 60 * self.patience + 4 * self.seconds
+
+    def spec(self, argv, **more):
+        return Spec([str(word) for word in argv], self.cpus, self.memory_bytes, **more)
+
+    @contextlib.contextmanager
+    def data(self):
+        """A directory that is gone afterwards."""
+        directory = self.directory / "data"
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def drop_caches(self):
+        try:
+            pathlib.Path("/proc/sys/vm/drop_caches").write_text("3\n")
+        except OSError as error:
+            raise Failure(f"the host's caches cannot be dropped: {error.strerror}") from None
+
+
+class Workload:
+    name = title = question = ""
+    metrics = ()
+    drops_caches = False
+
+    def metrics_of(self, context):
+        """Those that it measures in a run."""
+        return self.metrics
+
+    def measure(self, engine, context):
+        """Yields Samples, Series and Outcomes; what it has yielded before a Failure counts."""
+        raise NotImplementedError
+
+
+def free_port():
+    """A port that nobody on the host listens at."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def ask(address, port, timeout, pause=0.0005):
+    """Waits until a byte sent there is answered; the time of that."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection((address, port), 1) as connection:
+                connection.settimeout(max(0.1, deadline - time.monotonic()))
+                connection.sendall(b"x")
+                if connection.recv(1) == b"x":
+                    return time.monotonic()
+        except OSError:
+            pass
+        time.sleep(pause)
+    raise Failure(f"nobody answered at {address} port {port} within {timeout:.0f} s")

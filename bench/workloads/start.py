@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How long a start takes: until the workload's first line arrives, and until it answers over TCP."""
+import contextlib
+
+from engines.base import Failure
+from workloads.base import Metric, Sample, Workload, ask, free_port
+
+
+class Start(Workload):
+    name, title = "start", "Start"
+    question = "How long until the workload runs, and until it answers?"
+    metrics = (Metric("first_instruction", "Start to first instruction", "s"),
+               Metric("first_answer", "Start to first answered TCP request", "s"))
+
+    def metrics_of(self, context):
+        return [*self.metrics, *(Metric(f"first_answer_{number}", f"{number} at once, each to its first answer", "s")
+                                 for number in context.at_once)]
+
+    def measure(self, engine, context):
+        port = free_port()
+        with engine.start(context.spec(["answer", port], port=port)) as instance:
+            yield Sample("first_instruction", instance.first_instruction())
+            instance.line("listening")
+            yield Sample("first_answer", ask(instance.address, port, context.timeout) - instance.begin)
+        for number in context.at_once:
+            for seconds in self.at_once(engine, context, number):
+                yield Sample(f"first_answer_{number}", seconds)
+
+    def at_once(self, engine, context, number):
+        """Each one's time to its first answer. They are asked in turn, as they come to listen."""
+        with contextlib.ExitStack() as stack:
+            started = []
+            for _ in range(number):
+                port = free_port()
+                started.append((stack.enter_context(engine.start(context.spec(["answer", port], port=port))), port))
+            for instance, port in started:
+                instance.line("listening", context.timeout * (1 + number / 5))
+                yield ask(instance.address, port, context.timeout) - instance.begin
+            if not all(instance.alive() for instance, _ in started):
+                raise Failure(f"of {number} instances at once, some ended by themselves")
