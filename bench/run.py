@@ -165,6 +165,11 @@ def describe(options, context, chosen, found, argv):
 
 
 def interrupt(number, _):
+    # Once is enough: what is cleaned up now is not to be left half done.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
 
 
@@ -180,7 +185,7 @@ def run(options, argv):
     lacking = setup.missing_here()
     if lacking:
         raise results.Problem(f"this host lacks packages that every run needs: {' '.join(lacking)}; kvmbox bench --setup installs them")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     free = shutil.disk_usage(options.directory).free
     context = options.context(options.directory)
