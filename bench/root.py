@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one root file system that every engine runs: Debian's packages unpacked, and the programs of ours.
 
-None of the packages' scripts run. It is kept, once for each state of its inputs, and never written to: each engine
-lays something over it, and kvmbox and QEMU are given it as an image.
+None of the packages' scripts run. It is an image that is kept, once for each state of its inputs, and never written to:
+VMs are given it as a disk, and containers have a layer of theirs over where it is mounted.
 """
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,7 @@ import tempfile
 
 from results import Problem
 
+IMAGE = "root.erofs"
 HERE = pathlib.Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
 WANTED = ("busybox-static", "fio", "iperf3", "wrk", "postgresql-15", "gcc", "libc6-dev")
@@ -48,20 +50,29 @@ def _run(command, why, **options):
 
 
 class Root:
-    """@tree is the directory, @image an erofs image of it, @sha256 what both are told apart by."""
+    """@image is an erofs image, @sha256 that of its bytes, @tree where it is mounted while it is."""
+    tree = None
 
     def __init__(self, entry):
-        self.tree, self.image = entry / "tree", entry / "root.erofs"
+        self.image = entry / IMAGE
         self.sha256 = (entry / "sha256").read_text().strip()
 
-    def run(self, *words, timeout=600):
-        """A program of the root, on the host: (status, standard output)."""
-        done = subprocess.run(self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=timeout)
-        return done.returncode, done.stdout
+    @contextlib.contextmanager
+    def mounted(self, directory):
+        """Mounts it at @directory, which is made."""
+        directory.mkdir()
+        subprocess.run(["modprobe", "-q", "-a", "loop", "erofs"], check=False)  # unless they are built in
+        _run(["mount", "-t", "erofs", "-o", "loop,ro", self.image, directory], "the root file system cannot be mounted")
+        self.tree = directory
+        try:
+            yield
+        finally:
+            self.tree = None
+            _run(["umount", "--lazy", directory], "the root file system cannot be unmounted")
 
     def command(self, *words):
-        return ["chroot", str(self.tree), *map(str, words)]
+        """What runs a program of it on the host."""
+        return ["chroot", self.tree, *words]
 
 
 def _solve(directory):
@@ -146,10 +157,11 @@ def get(say, entry=None):
 def _make(packages, entry, say):
     entry.mkdir()
     _unpack(packages, entry, say)
-    _run(["mkfs.erofs", "--quiet", "-T0", "-U", "00000000-0000-0000-0000-000000000000", "-x-1", entry / "root.erofs",
+    _run(["mkfs.erofs", "--quiet", "-T0", "-U", "00000000-0000-0000-0000-000000000000", "-x-1", entry / IMAGE,
           entry / "tree"], "cannot make an image of the root file system")
+    shutil.rmtree(entry / "tree")
     digest = hashlib.sha256()
-    with open(entry / "root.erofs", "rb") as image:
+    with open(entry / IMAGE, "rb") as image:
         while block := image.read(1 << 20):
             digest.update(block)
     (entry / "sha256").write_text(f"{digest.hexdigest()}\n")

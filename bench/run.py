@@ -195,7 +195,8 @@ def run(options, argv):
     found = root.get(say, options.root)
     with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir=options.directory, ignore_cleanup_errors=True) as directory:
         context = options.context(pathlib.Path(directory))
-        return measure(options, context, found, argv)
+        with found.mounted(context.directory / "root"):
+            return measure(options, context, found, argv)
 
 
 def measure(options, context, found, argv):

@@ -14,6 +14,7 @@ import time
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SECONDS = 20
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
+KVM = pathlib.Path("/sys/kernel/debug/kvm")
 
 
 class Failure(Exception):
@@ -27,7 +28,7 @@ class Spec:
     cpus: int = 1
     memory_bytes: int = 512 << 20
     data_dir: pathlib.Path = None  # on the file system under test; /data in the instance
-    port: int = 0  # what is reached from outside, at the instance's address; none where it is 0
+    port: int = 0  # TCP: what is reached from outside, at the instance's address; no network where it is 0
 
 
 def tail(text, most=200):
@@ -170,6 +171,10 @@ class Instance:
         return subprocess.Popen([str(word) for word in self.inside(argv)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                 stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, **options)
 
+    def ip(self):
+        """The address at which the host reaches it without a program between, where .address is one for users."""
+        return self.address
+
     def processes(self):
         """The processes on the host that are there for this instance alone."""
         return descendants(self.process.pid)
@@ -178,6 +183,15 @@ class Instance:
         """Bytes of the host: what its processes have in proportion, and what the kernel holds for them."""
         pids = self.processes()
         return sum(map(proportional, pids)) + kernel_memory(pids)
+
+    def exits(self):
+        """How often its guest was left for the host so far; None where it has no kernel of its own."""
+        if not self.engine.own_kernel:
+            return None
+        counters = [each / "exits" for pid in self.processes() for each in KVM.glob(f"{pid}-*")]
+        if not counters:
+            raise Failure(f"KVM does not tell of exits: is debugfs mounted at {KVM.parent}?")
+        return sum(int(read(each)) for each in counters)
 
     def alive(self):
         return self.process.poll() is None

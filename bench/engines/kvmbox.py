@@ -18,13 +18,6 @@ class KvmboxInstance(Instance):
             self.check(["mount", "-t", "ext4", "/dev/vdb", "/data"])
         return [self.engine.program, "exec", self.name, "--", *argv]
 
-    def exits(self):
-        """How often the guest was left for the host so far, or None where that is not told."""
-        try:
-            return json.loads(command([self.engine.program, "stats", "--json", self.name], "stats"))["exits"]
-        except (Failure, ValueError, KeyError, TypeError):
-            return None
-
     def release(self):
         subprocess.run([self.engine.program, "rm", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)
