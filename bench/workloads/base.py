@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import itertools
+import os
 import pathlib
+import select
 import shutil
 import socket
 import subprocess
@@ -111,6 +113,15 @@ def beside(engine, words, timeout):
     except subprocess.TimeoutExpired:
         raise Failure(f"{words[0]} did not end within {timeout:.0f} s") from None
     return done.returncode, done.stdout, done.stderr
+
+
+def written(instance):
+    """All that an instance, which has ended, has written; some engines make one stream of two."""
+    data, stdout = instance.buffer, instance.process.stdout
+    while select.select([stdout], [], [], 0)[0] and (more := os.read(stdout.fileno(), 65536)):
+        data += more
+    instance.errors.seek(0)
+    return (data + instance.errors.read()).decode(errors="replace").replace("\r", "")
 
 
 def free_port():

@@ -5,7 +5,7 @@ import re
 import time
 
 from engines.base import Failure, tail
-from workloads.base import Metric, Sample, Workload, beside, free_port
+from workloads.base import Metric, Sample, Workload, beside, free_port, written
 
 CONNECTIONS = 16
 UNITS = {"us": 1, "ms": 1e3, "s": 1e6, "m": 6e7, "h": 3.6e9}
@@ -42,12 +42,18 @@ def parse(output):
     return float(rate[1]), latencies
 
 
+def reason(said):
+    """Why nginx has ended: it tries some times, and its last line is only that it gives up."""
+    found = re.findall(r"\[emerg\] [\d#]+: (?!still could not bind)(.+)", said)
+    return found[-1] if found else tail(said)
+
+
 def wait(instance, port, timeout):
     """Until the server answers."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if not instance.alive():
-            raise Failure(f"nginx has ended: {instance.said()}")
+            raise Failure(f"nginx has ended: {reason(written(instance))}")
         connection = http.client.HTTPConnection(instance.ip(), port, timeout=max(1, deadline - time.monotonic()))
         try:
             connection.request("GET", "/")
@@ -84,7 +90,7 @@ class Http(Workload):
             engine, ["wrk", "--latency", "-t", "1", "-c", connections, "-d", f"{context.whole_seconds}s",
                      "--timeout", f"{2 * context.patience:.0f}s", f"http://{instance.ip()}:{port}/"], context.timeout)
         if not instance.alive():
-            raise Failure(f"nginx has ended: {instance.said()}")
+            raise Failure(f"nginx has ended: {reason(written(instance))}")
         if status != 0:
             raise Failure(f"wrk ended with status {status}: {tail(errors or output)}")
         return parse(output)

@@ -4,7 +4,7 @@ import json
 import re
 
 from engines.base import Failure, tail
-from workloads.base import Metric, Sample, Workload, beside, free_port
+from workloads.base import Metric, Sample, Workload, beside, free_port, written
 
 STREAMS = (1, 4)
 # Name, in words, what the client is told.
@@ -36,8 +36,7 @@ def wait(instance, port, number, timeout=None):
     except Failure:
         if instance.alive():
             raise
-        instance.errors.seek(0)
-        raise Failure(f"iperf3's server has ended: {reason(instance.errors.read().decode(errors='replace'))}") from None
+        raise Failure(f"iperf3's server has ended: {reason(written(instance))}") from None
 
 
 class Net(Workload):

@@ -20,9 +20,9 @@ def as_postgres(*words):
 
 
 def reason(log):
-    """The last that the server says has gone wrong, or an empty text."""
-    found = re.findall(r"\b(?:ERROR|FATAL|PANIC):\s+(.+)", log)
-    return found[-1].strip() if found else ""
+    """What the server says has gone wrong: why it panicked, or else the last of all; or an empty text."""
+    found = re.findall(r"\bPANIC:\s+(.+)", log)[:1] or re.findall(r"\b(?:ERROR|FATAL):\s+(.+)", log)[-1:]
+    return found[0].strip() if found else ""
 
 
 def rate(output):
@@ -56,12 +56,12 @@ class Database:
 
     def check(self, words, timeout=None):
         """Runs a program in the instance; where it fails, the server may know better why."""
-        try:
-            return self.instance.check(words, timeout or self.patience)
-        except Failure as failure:
-            status, log = self.instance.run(["cat", LOG]) if self.instance.alive() else (1, "")
-            why = reason(log) if status == 0 else ""
-            raise Failure(f"{failure} (PostgreSQL: {why})" if why else str(failure)) from None
+        status, output = self.instance.run(words, timeout or self.patience)
+        if status != 0:
+            found, log = self.instance.run(["cat", LOG]) if self.instance.alive() else (1, "")
+            name = words[0] if words[0] != "su" else words[-1].split()[0]
+            raise Failure(f"{name.rpartition('/')[2]} ended with status {status}: {found == 0 and reason(log) or tail(output)}")
+        return output
 
     def __enter__(self):
         # The host's /tmp is the same in all its turns.
