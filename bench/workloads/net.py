@@ -41,7 +41,8 @@ def wait(instance, port, number, timeout=None):
 
 class Net(Workload):
     name, title = "net", "Network"
-    question = "What does TCP carry between the host and an instance? (To the host itself that is its loopback: no network is crossed.)"
+    question = ("What does TCP carry between the host and an instance? (To the host itself that is its loopback: no network is "
+                "crossed.)")
     metrics = (*(Metric(f"{name}_{number}", f"{words}, {number} stream{'s' if number > 1 else ''}", "bytes/s", "higher")
                  for name, words, _ in WAYS for number in STREAMS),
                Metric("again", "Segments sent again, per GiB", "count"))

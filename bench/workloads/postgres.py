@@ -79,7 +79,7 @@ class Database:
                        "max_wal_size": f"{self.context.data_bytes >> 22}MB"}
             given = " ".join(f"-c {name}={value}" for name, value in options.items())
             self.check(as_postgres(f"{POSTGRES}/pg_ctl -D /data/pg -l {LOG} -w -t {self.patience:.0f} -o '{given}' start"))
-            self.check([*PGBENCH, "-q", "-i", "-s", self.context.scale, "postgres"], self.patience * max(1, self.context.scale / 4))
+            self.check([*PGBENCH, "-q", "-i", "-s", self.context.scale, "postgres"], self.patience * self.context.scale)
             # So that nobody's turn begins with the writing of what was made before it.
             self.check([f"{POSTGRES}/psql", "-h", "/tmp", "-U", "postgres", "-q", "-c", "CHECKPOINT", "postgres"])
             self.check(["sync"])
@@ -102,8 +102,8 @@ class Database:
 
 class Postgres(Workload):
     name, title = "postgres", "PostgreSQL"
-    question = ("What does a database reach? (pgbench's four clients share the instance's CPUs with the server, and its network is "
-                "not used.)")
+    question = ("What does a database reach? (The four clients of pgbench share the instance's CPUs with the server, and its "
+                "network is not used.)")
     metrics = (Metric("transactions", "Transactions (TPC-B-like)", "1/s", "higher"),
                Metric("latency", "Their latency, median", "us"),
                Metric("latency_p99", "Their latency, p99", "us"),
