@@ -3,11 +3,22 @@
 import os
 import pathlib
 import shutil
+import signal
 
 from engines import layer
 from engines.base import Engine, Instance
 
 BIND, RECURSIVE, PRIVATE = 4096, 16384, 1 << 18
+
+
+def end_within(place):
+    """Ends the processes whose root it is: what has lost its parents is in no instance any more."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.path.samefile(f"/proc/{pid}/root", place):
+                os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass  # It has ended by itself.
 
 
 class HostInstance(Instance):
@@ -51,6 +62,7 @@ class Host(Engine):
 
     def clean(self):
         for each in getattr(self, "layers", {}).values():
+            end_within(each.path)
             # A lazy unmount takes what is mounted below along.
             each.remove()
         self.layers = {}

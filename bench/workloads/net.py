@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a TCP connection carries between the host and an instance, by iperf3: its server in the instance, its client beside."""
+import contextlib
 import json
 import re
+import subprocess
 
 from engines.base import Failure, tail
 from workloads.base import Metric, Sample, Workload, beside, free_port, written
@@ -34,6 +36,8 @@ def wait(instance, port, number, timeout=None):
     try:
         instance.line(f"Server listening on {port} (test #{number})", timeout)
     except Failure:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            instance.process.wait(1)  # What ends closes its output first.
         if instance.alive():
             raise
         raise Failure(f"iperf3's server has ended: {reason(written(instance))}") from None
