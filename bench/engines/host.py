@@ -3,11 +3,22 @@
 import os
 import pathlib
 import shutil
+import signal
 
 from engines import layer
 from engines.base import Engine, Instance
 
 BIND, RECURSIVE, PRIVATE = 4096, 16384, 1 << 18
+
+
+def end_within(place):
+    """Ends the processes whose root it is: what has lost its parents is in no instance any more."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.path.samefile(f"/proc/{pid}/root", place):
+                os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass  # It has ended by itself.
 
 
 class HostInstance(Instance):
@@ -39,9 +50,11 @@ class Host(Engine):
             layer.mount("/dev", made.path / "dev", "", BIND | RECURSIVE)
             layer.mount("none", made.path / "dev", "", PRIVATE | RECURSIVE)
             layer.mount("tmpfs", made.path / "tmp", "tmpfs")
-            if spec.data_dir:
-                layer.mount(spec.data_dir, made.path / "data", "", BIND)
-        return self.layers[key].path
+        place = self.layers[key].path
+        if spec.data_dir and not os.path.samefile(spec.data_dir, place / "data"):  # not yet, or it is another than last time
+            layer.unmount(place / "data")
+            layer.mount(spec.data_dir, place / "data", "", BIND)
+        return place
 
     def start(self, spec):
         return HostInstance(self, self.new_name(), ["chroot", self.place(spec), *spec.argv], spec,
@@ -49,6 +62,7 @@ class Host(Engine):
 
     def clean(self):
         for each in getattr(self, "layers", {}).values():
+            end_within(each.path)
             # A lazy unmount takes what is mounted below along.
             each.remove()
         self.layers = {}
