@@ -23,7 +23,6 @@ import select
 import shutil
 import signal
 import subprocess
-import time
 
 from engines.base import KVM, Failure, tail
 from workloads.base import Metric, Sample
@@ -62,9 +61,8 @@ def parse(text):
 
 @dataclasses.dataclass
 class Count:
-    """@values: {kind: count}, without those that cannot be had here; @seconds: how long it took."""
+    """@values: {kind: count}, without those that cannot be had here."""
     values: dict = dataclasses.field(default_factory=dict)
-    seconds: float = 0
     begun: list = dataclasses.field(default_factory=list)
 
     def add(self, instance):
@@ -127,11 +125,11 @@ class Perf:
 
 
 def start(stack, words, seconds):
-    """A Perf that counts, or None. It fails where a thread ends just when it is attached to."""
+    """A Perf that is attached, or None. It fails where a thread ends just when it is attached to."""
     for _ in range(TRIES):
         perf = Perf(words(), seconds)
         stack.callback(perf.close)
-        if perf.tell("enable"):
+        if perf.tell("disable"):
             return perf
     return None
 
@@ -148,7 +146,6 @@ def exits(instance):
 def counted(*instances, engine=None):
     """A Count of what happens within, in these running instances; with @engine alone, of the start of one (Count.add)."""
     engine = engine or instances[0].engine
-    count = Count(begun=[(each, exits(each)) for each in instances])
     seconds = SECONDS * engine.context.patience
 
     def processes():
@@ -156,18 +153,16 @@ def counted(*instances, engine=None):
         return ["-e", ",".join(CALLS), "-p", ",".join(map(str, pids))]
 
     with contextlib.ExitStack() as stack:
-        perfs = []
-        if host().processor:
-            perfs.append(start(stack, lambda: ["-e", ",".join(PROCESSOR), "-a"], seconds))
-        if host().calls:
-            perfs.append(start(stack, processes, seconds))
-        begin = time.monotonic()
+        perfs = [start(stack, lambda: ["-e", ",".join(PROCESSOR), "-a"], seconds) if host().processor else None,
+                 start(stack, processes, seconds) if host().calls else None]
+        # Nearest to what is counted are the exits, which go on by themselves, and within them the events.
+        count = Count(begun=[(each, exits(each)) for each in instances])
+        perfs = [perf for perf in perfs if perf and perf.tell("enable")]
         yield count
-        count.seconds = time.monotonic() - begin
-        for perf in reversed(perfs):
-            if perf and perf.tell("disable"):
-                count.values.update(parse(perf.result()))
-    both = [(before, exits(instance)) for instance, before in count.begun]
+        perfs = [perf for perf in reversed(perfs) if perf.tell("disable")]
+        both = [(before, exits(instance)) for instance, before in count.begun]
+        for perf in perfs:
+            count.values.update(parse(perf.result()))
     if both and not any(None in each for each in both):
         count.values["exits"] = sum(after - before for before, after in both)
 
