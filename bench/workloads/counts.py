@@ -48,7 +48,7 @@ def parse(text):
     for line in text.splitlines():
         try:
             each = json.loads(line)
-            event, value = each["event"], float(each["counter-value"])
+            event, value = str(each["event"]), float(each["counter-value"])
         except (ValueError, KeyError, TypeError):
             continue
         # A processor with two kinds of cores has a line for each: cpu_core/instructions:G/.
@@ -190,15 +190,15 @@ def host():
     processor, _ = attempt(PROCESSOR)
     if not processor:
         lacking.append("the processor lets perf count neither instructions nor cycles, as in most VMs")
-    return Host(bool(calls), bool(processor), lacking)
+    return Host(calls, processor, lacking)
 
 
 def attempt(events):
-    """(what perf counts of them, what it says)"""
+    """(whether perf counts any of them, what it says)"""
     try:
         done = subprocess.run(["perf", "stat", "-j", "--log-fd", "1", "-a", "-e", ",".join(events), "sleep", "0.1"],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS * 20,
                               env={**os.environ, "LC_ALL": "C"})
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {}, str(error)
-    return parse(done.stdout), tail(done.stderr)
+        return False, str(error)
+    return not parse(done.stdout).keys().isdisjoint(events.values()), tail(done.stderr)

@@ -21,7 +21,7 @@ class Memory(Workload):
     metrics = (Metric("idle", "Memory of an idle instance: PSS and kernel", "bytes", "lower", True),
                Metric("host", "What the host has less for each of them", "bytes", "lower", True),
                Metric("fit", "So many would fit into the memory the host has free", "count", "higher", True),
-               *counts.metrics("idle", "idle, each second", IDLE))
+               *counts.metrics("idle", "idle, a second", IDLE))
 
     def measure(self, engine, context):
         # One first, so that what all share is there before and not counted for any.
