@@ -7,6 +7,7 @@ import re
 import shutil
 
 from engines.base import field, read, version_of
+from workloads import counts
 
 VULNERABILITIES = pathlib.Path("/sys/devices/system/cpu/vulnerabilities")
 HYPERVISOR_LEAF = 0x40000000
@@ -105,5 +106,6 @@ def machine(directory, versions):
         "kernel": f"{os.uname().release} {os.uname().version}",
         "governor": read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         "frequency_mhz": frequencies(cpuinfo), "mitigations": mitigations(), "virtualisation": kind, "virtualisation_note": note,
+        "not_counted": counts.host().lacking,
         "versions": {name: value for name, value in {**found, **versions}.items() if value},
         "disk": disk_name(source), "file_system": file_system}

@@ -153,9 +153,10 @@ def notices(results):
     """What has to be known before anything is read."""
     found = []
     if results.emulated:
-        carried = [each["title"] for each in results["metrics"] if each["carries_over"]]
+        measured = [each for each in results["metrics"] if results.engines_of(each["workload"], each["metric"])]
+        carried = [each["title"] for each in measured if each["carries_over"]]
         carried += ["what survived"] if results["outcomes"] else []
-        others = sum(not each["carries_over"] for each in results["metrics"])
+        others = sum(not each["carries_over"] for each in measured)
         items = [f"Carry over: {'; '.join(carried) or 'nothing of this run'}."]
         if others:
             items.append(f"Do not carry over: the other {others} measures, each marked “{NOT_CARRIED}”.")
@@ -433,6 +434,7 @@ def machine(results):
     rows = [("processor", text(said["cpu"])), ("CPUs", said["cpus"]),
             ("memory", text(words.show(said["memory_bytes"], "bytes"))), ("kernel", text(said["kernel"])),
             ("virtualisation", text(f"{said['virtualisation']}: {said['virtualisation_note']}")),
+            ("not counted", text("; ".join(said["not_counted"]) or "nothing")),
             ("frequency governor", text(said["governor"] or "not known")),
             ("disk", text(f"{said['disk']}, {said['file_system']}")),
             *((f"mitigation of {name}", text(value)) for name, value in sorted(said["mitigations"].items())),

@@ -229,6 +229,8 @@ def measure(options, context, found, argv):
         raise results.Problem("no engine can be measured: " + "; ".join(f"{each.title}: {why}" for each, why in chosen))
     steps = method.plan(options.rounds, options.warm_up, [each.name for each in options.workloads],
                         [each.name for each in usable], options.seed)
+    for sentence in data["machine"]["not_counted"]:
+        say(sentence)
     live = table.Live(results.Results(data), steps, sys.stdout)
 
     def save(what):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 from results import Problem
+from workloads import counts
 
 # Of the host itself: program, package.
 HOST = (("ip", "iproute2"), ("chroot", "coreutils"), ("unshare", "util-linux"), ("mkfs.ext4", "e2fsprogs"),
@@ -17,8 +18,8 @@ def missing_here():
 
 
 def packages(engines):
-    """What lacks, for the host and for these engines, each once."""
-    wanted = missing_here()
+    """What lacks, for the host, to count, and for these engines, each once."""
+    wanted = missing_here() + ([] if shutil.which("perf") else [counts.PACKAGE])
     for engine in engines:
         if engine.missing() and engine.program and not shutil.which(engine.program):
             wanted += engine.packages

@@ -6,7 +6,7 @@ import time
 import stats
 import words
 
-LABEL, COLUMN = 30, 17  # characters
+LABEL, COLUMN = 32, 17  # characters
 CLEAR = "\r\x1b[J"
 
 

@@ -91,6 +91,10 @@ class Engine:
         self.root = root
         self.directory.mkdir(parents=True, exist_ok=True)
 
+    def servants(self):
+        """Processes on the host that serve all its instances: daemons."""
+        return []
+
     def start(self, spec):
         """An Instance, without waiting for anything but the start of its process."""
         raise NotImplementedError

@@ -3,7 +3,10 @@
 import time
 
 from engines.base import Failure
+from workloads import counts
 from workloads.base import Metric, Sample, Workload
+
+COUNTED_CALLS = 200000  # system calls of the loop of which it is counted what they take
 
 
 class Cpu(Workload):
@@ -11,17 +14,14 @@ class Cpu(Workload):
     question = "What does computing cost?"
     metrics = (Metric("compute", "A compute loop: steps", "1/s", "higher"),
                Metric("calls", "A loop of system calls: calls", "1/s", "higher"),
-               Metric("compile", "A compile (gcc -O2)", "s"))
+               Metric("compile", "A compile (gcc -O2)", "s"),
+               *counts.metrics("compute", "compute, a second", ("exits",)), *counts.metrics("calls", "each call"))
 
     def measure(self, engine, context):
         with engine.start(context.spec(["answer"])) as instance:
             instance.first_instruction()
             for name in ("compute", "calls"):
-                output = instance.check(["loop", name, f"{context.seconds:g}"])
-                try:
-                    yield Sample(name, float(output))
-                except ValueError:
-                    raise Failure(f"loop {name} printed no number: {output.strip()[:100]}") from None
+                yield Sample(name, self.loop(instance, name, f"{context.seconds:g}"))
             # From the host's side: what the command that enters the instance takes is taken off again.
             begin = time.monotonic()
             instance.check(["true"])
@@ -29,3 +29,21 @@ class Cpu(Workload):
             begin = time.monotonic()
             instance.check(["gcc", "-O2", *["-DSHORT"] * context.short, "-o", "/tmp/compiled", "/usr/src/compiled.c"], context.timeout * 5)
             yield Sample("compile", max(0.0, time.monotonic() - begin - enter))
+            # Once more, as what is counted is slower; without what it takes to enter.
+            with counts.counted(instance) as nothing:
+                instance.check(["true"])
+            seconds = max(1, context.seconds / 5)
+            with counts.counted(instance) as count:
+                self.loop(instance, "compute", f"{seconds:g}")
+            yield from count.per("compute", seconds, ("exits",), nothing)
+            with counts.counted(instance) as count:
+                self.loop(instance, "calls", "0", COUNTED_CALLS)
+            yield from count.per("calls", COUNTED_CALLS, without=nothing)
+
+    def loop(self, instance, *words):
+        """How often a second it did."""
+        output = instance.check(["loop", *words])
+        try:
+            return float(output)
+        except ValueError:
+            raise Failure(f"loop {words[0]} printed no number: {output.strip()[:100]}") from None

@@ -3,11 +3,16 @@
 import json
 
 from engines.base import Failure, tail
+from workloads import counts
 from workloads.base import Metric, Sample, Workload
 
 DEPTHS = (1, 4, 32)
 JOBS = (*((f"{kind}_{depth}", kind, f"rand{kind}", "4k", depth) for kind in ("read", "write") for depth in DEPTHS),
         ("sequential_read", "read", "read", "1M", 4), ("sequential_write", "write", "write", "1M", 4))
+
+# Of which it is counted what a request takes: name, rw of fio, depth.
+COUNTED = tuple((f"{kind}_{depth}", kind, depth) for kind in ("read", "write") for depth in (1, 32))
+DIRECT = ("--ioengine=libaio", "--direct=1")
 
 
 def parse(output):
@@ -31,7 +36,8 @@ class Disk(Workload):
                Metric("sequential_read", "Sequential reads", "bytes/s", "higher"),
                Metric("sequential_write", "Sequential writes", "bytes/s", "higher"),
                Metric("fsync", "Latency of fsync, median", "us"),
-               Metric("fsync_p99", "Latency of fsync, p99", "us"))
+               Metric("fsync_p99", "Latency of fsync, p99", "us"),
+               *(metric for name, kind, depth in COUNTED for metric in counts.metrics(name, f"{kind}, depth {depth}")))
 
     def fio(self, instance, context, *words):
         common = ["--name=bench", "--filename=/data/fio", f"--size={context.file_bytes}", "--output-format=json"]
@@ -48,10 +54,22 @@ class Disk(Workload):
             for name, way, pattern, block, depth in JOBS:
                 context.drop_caches()
                 job = self.fio(instance, context, *timed, f"--rw={pattern}", f"--bs={block}", f"--iodepth={depth}",
-                               "--ioengine=libaio", "--direct=1")
+                               *DIRECT)
                 yield Sample(name, job[way]["bw_bytes" if name.startswith("sequential") else "iops"])
             job = self.fio(instance, context, *timed, "--rw=randwrite", "--bs=4k", "--ioengine=psync", "--fsync=1")
             percentiles = job["sync"]["lat_ns"].get("percentile") or {}
             if "50.000000" in percentiles:
                 yield Sample("fsync", percentiles["50.000000"] / 1000)
                 yield Sample("fsync_p99", percentiles["99.000000"] / 1000)
+            yield from self.counts(instance, context)
+
+    def counts(self, instance, context):
+        """Once more and for shorter, as what is counted is slower; without what fio takes for one request, which is its start."""
+        with counts.counted(instance) as one:
+            self.fio(instance, context, "--rw=randread", "--bs=4k", "--io_size=4k", *DIRECT)
+        timed = ["--time_based", f"--runtime={max(1, round(context.seconds / 5))}"]
+        for name, kind, depth in COUNTED:
+            context.drop_caches()
+            with counts.counted(instance) as count:
+                job = self.fio(instance, context, *timed, f"--rw=rand{kind}", "--bs=4k", f"--iodepth={depth}", *DIRECT)
+            yield from count.per(name, job[kind]["total_ios"] - 1, without=one)

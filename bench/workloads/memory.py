@@ -4,6 +4,7 @@ import contextlib
 import time
 
 from engines.base import field, read
+from workloads import counts
 from workloads.base import Metric, Sample, Workload
 
 
@@ -11,12 +12,16 @@ def available():
     return field(read("/proc/meminfo"), "MemAvailable")
 
 
+IDLE = ("system_calls", "exits")
+
+
 class Memory(Workload):
     name, title = "memory", "Memory"
     question = "What does an idle instance take, and how many fit?"
     metrics = (Metric("idle", "Memory of an idle instance: PSS and kernel", "bytes", "lower", True),
                Metric("host", "What the host has less for each of them", "bytes", "lower", True),
-               Metric("fit", "So many would fit into the memory the host has free", "count", "higher", True))
+               Metric("fit", "So many would fit into the memory the host has free", "count", "higher", True),
+               *counts.metrics("idle", "idle, a second", IDLE))
 
     def measure(self, engine, context):
         # One first, so that what all share is there before and not counted for any.
@@ -32,6 +37,11 @@ class Memory(Workload):
                 after = available()
                 for instance in instances:
                     yield Sample("idle", instance.memory())
+                with counts.counted(*instances) as nothing:
+                    time.sleep(0)
+                with counts.counted(*instances) as count:
+                    time.sleep(context.seconds)
+                yield from count.per("idle", context.seconds * len(instances), IDLE, nothing)
         each = (before - after) / len(instances)
         yield Sample("host", each)
         if each >= 4096:

@@ -3,6 +3,7 @@
 import contextlib
 
 from engines.base import Failure
+from workloads import counts
 from workloads.base import Metric, Sample, Workload, ask, free_port
 
 
@@ -10,7 +11,8 @@ class Start(Workload):
     name, title = "start", "Start"
     question = "How long until the workload runs, and until it answers?"
     metrics = (Metric("first_instruction", "Start to first instruction", "s"),
-               Metric("first_answer", "Start to first answered TCP request", "s"))
+               Metric("first_answer", "Start to first answered TCP request", "s"),
+               *counts.metrics("first_instruction", "one start"))
 
     def metrics_of(self, context):
         return [*self.metrics, *(Metric(f"first_answer_{number}", f"{number} at once, each to its first answer", "s")
@@ -25,6 +27,16 @@ class Start(Workload):
         for number in context.at_once:
             for seconds in self.at_once(engine, context, number):
                 yield Sample(f"first_answer_{number}", seconds)
+        yield from self.counts(engine, context)
+
+    def counts(self, engine, context):
+        """Of one start to its first instruction. It is idle afterwards, so that exits are none until they are read."""
+        with contextlib.ExitStack() as stack:
+            with counts.counted(engine=engine) as count:
+                instance = stack.enter_context(engine.start(context.spec(["answer"], port=free_port())))
+                instance.first_instruction()
+                count.add(instance)
+            yield from count.per("first_instruction", 1)
 
     def at_once(self, engine, context, number):
         """Each one's time to its first answer. They are asked in turn, as they come to listen."""

@@ -119,7 +119,8 @@ has_samples() {
 case_full_disk() {
 	need_root
 	mkdir small data
-	own_mount -t tmpfs -o size=256k small small
+	mount -t tmpfs -o size=256k small small
+	mounts+=("$dir/small")
 	cd small
 	(
 		until [[ -s results.json ]]; do nap 0.2; done
@@ -133,7 +134,8 @@ case_full_disk() {
 	jq -e '.schema == "kvmbox-bench-1"' small/results.json >/dev/null || fail "what was there is lost"
 	nothing_left
 
-	own_mount -t tmpfs -o size=1M data data
+	mount -t tmpfs -o size=1M data data
+	mounts+=("$dir/data")
 	status=0
 	"$kvmbox" bench --root "$root" --dir data --engine host --short 2>"$err" || status=$?
 	[[ $status == 125 ]] || fail "it ended with status $status"

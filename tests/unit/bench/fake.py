@@ -63,6 +63,7 @@ def machine(emulated=False):
                         "spectre_v2": "Mitigation: Retpolines, IBPB: conditional"},
         "virtualisation": "emulated" if emulated else "hardware",
         "virtualisation_note": "QEMU emulates AMD-V in software" if emulated else "AMD-V",
+        "not_counted": ["the processor lets perf count neither instructions nor cycles"] if emulated else [],
         "versions": {"kvmbox": "0.1.0", "fio": "3.33", "lxc": "5.0.2", "postgresql": "15.8"},
         "disk": "Samsung SSD 970 (made up)", "file_system": "ext4",
     }

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a stretch of work takes in figures that hold on any machine: system calls, exits of guests, instructions; and cycles.
+
+What is counted is the same for every engine, and all that the host does for it:
+
+- System calls: of the instance's processes, of the daemons that serve the engine's instances, of this harness, and of
+  whatever any of them starts meanwhile: the commands that enter an instance, and what runs in a container, but not in a VM.
+  So the harness's own few dozen around a command are in the figures of all engines alike; where there are many operations,
+  what one that does nothing takes is counted, too, and taken off. Other processes of the host are not in it.
+- Exits: how often the guests were left for the host, as KVM tells.
+- Instructions and cycles: of all CPUs, for threads of the kernel and interrupts work for an instance, too. Whatever else the
+  host does meanwhile is in them, so it should be idle.
+
+To count makes what is counted slower: none of it is done while something is timed.
+"""
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+
+from engines.base import KVM, Failure, tail
+from workloads.base import Metric, Sample
+
+PACKAGE = "linux-perf"
+CALLS = {"raw_syscalls:sys_enter": "system_calls"}
+PROCESSOR = {"instructions:H": "host_instructions", "instructions:G": "guest_instructions", "cycles:GH": "cycles"}
+# What a metric of each is called. Those that all engines have come first.
+KINDS = {"system_calls": "System calls", "exits": "Exits", "host_instructions": "Host instr.",
+         "guest_instructions": "Guest instr.", "cycles": "Cycles"}
+SECONDS = 20  # that perf may take to begin and to end
+TRIES = 3
+
+
+def metrics(prefix, operation, kinds=KINDS):
+    """The Metrics of which Count.per() yields samples. @operation: what they are told for, such as "one start"."""
+    return [Metric(f"{prefix}_{kind}", f"{KINDS[kind]}: {operation}", "count", "lower", kind != "cycles") for kind in kinds]
+
+
+def parse(text):
+    """{kind: count} of the JSON that perf stat prints, without what it could not count."""
+    found = {}
+    for line in text.splitlines():
+        try:
+            each = json.loads(line)
+            event, value = str(each["event"]), float(each["counter-value"])
+        except (ValueError, KeyError, TypeError):
+            continue
+        # A processor with two kinds of cores has a line for each: cpu_core/instructions:G/.
+        event = re.sub(r"^cpu\w*/(\w+)[:/](\w+)/?$", r"\1:\2", event)
+        kind = {**CALLS, **PROCESSOR}.get(event)
+        if kind:
+            found[kind] = found.get(kind, 0) + value
+    return found
+
+
+@dataclasses.dataclass
+class Count:
+    """@values: {kind: count}, without those that cannot be had here."""
+    values: dict = dataclasses.field(default_factory=dict)
+    begun: list = dataclasses.field(default_factory=list)
+
+    def add(self, instance):
+        """It was started meanwhile: all of its exits count."""
+        self.begun.append((instance, 0))
+
+    def per(self, prefix, operations, kinds=KINDS, without=None):
+        """Samples for each of so many operations. @without: the Count of what there is besides them, which is taken off."""
+        if operations <= 0:
+            return
+        for kind in kinds:
+            if kind in self.values and (not without or kind in without.values):
+                besides = without.values[kind] if without else 0
+                yield Sample(f"{prefix}_{kind}", max(0, self.values[kind] - besides) / operations)
+
+
+class Perf:
+    """perf stat, ready to count."""
+
+    def __init__(self, words, seconds):
+        self.seconds = seconds
+        theirs, self.ours = os.pipe()
+        self.answers, answer = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                ["perf", "stat", "-j", "--log-fd", "1", "-D", "-1", "--control", f"fd:{theirs},{answer}", *words],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=(theirs, answer),
+                text=True, start_new_session=True, env={**os.environ, "LC_ALL": "C"})
+        except BaseException:
+            os.close(self.ours)
+            os.close(self.answers)
+            raise
+        finally:
+            os.close(theirs)
+            os.close(answer)
+
+    def tell(self, word):
+        """Whether it has done so."""
+        try:
+            os.write(self.ours, f"{word}\n".encode())
+        except BrokenPipeError:
+            return False
+        return bool(select.select([self.answers], [], [], self.seconds)[0] and os.read(self.answers, 64))
+
+    def result(self):
+        """What it prints at its end."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.communicate(timeout=self.seconds)[0]
+        except subprocess.TimeoutExpired:
+            return ""
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+        os.close(self.ours)
+        os.close(self.answers)
+
+
+def start(stack, words, seconds):
+    """A Perf that is attached, or None. It fails where a thread ends just when it is attached to."""
+    for _ in range(TRIES):
+        perf = Perf(words(), seconds)
+        stack.callback(perf.close)
+        if perf.tell("disable"):
+            return perf
+    return None
+
+
+def exits(instance):
+    """As the instance tells them; None where there are none, or KVM does not tell."""
+    try:
+        return instance.exits()
+    except Failure:
+        return None
+
+
+@contextlib.contextmanager
+def counted(*instances, engine=None):
+    """A Count of what happens within, in these running instances; with @engine alone, of the start of one (Count.add)."""
+    engine = engine or instances[0].engine
+    seconds = SECONDS * engine.context.patience
+
+    def processes():
+        pids = [os.getpid(), *engine.servants(), *(pid for each in instances for pid in each.processes())]
+        return ["-e", ",".join(CALLS), "-p", ",".join(map(str, pids))]
+
+    with contextlib.ExitStack() as stack:
+        perfs = [start(stack, lambda: ["-e", ",".join(PROCESSOR), "-a"], seconds) if host().processor else None,
+                 start(stack, processes, seconds) if host().calls else None]
+        # Nearest to what is counted are the exits, which go on by themselves, and within them the events.
+        count = Count(begun=[(each, exits(each)) for each in instances])
+        perfs = [perf for perf in perfs if perf and perf.tell("enable")]
+        yield count
+        perfs = [perf for perf in reversed(perfs) if perf.tell("disable")]
+        both = [(before, exits(instance)) for instance, before in count.begun]
+        for perf in perfs:
+            count.values.update(parse(perf.result()))
+    if both and not any(None in each for each in both):
+        count.values["exits"] = sum(after - before for before, after in both)
+
+
+@dataclasses.dataclass
+class Host:
+    """What can be counted here, and @lacking: sentences about what cannot."""
+    calls: bool
+    processor: bool
+    lacking: list
+
+
+@functools.cache
+def host():
+    """Tried once."""
+    lacking = []
+    if os.path.exists("/dev/kvm") and not KVM.exists():
+        lacking.append(f"KVM does not tell of exits: is debugfs mounted at {KVM.parent}?")
+    if not shutil.which("perf"):
+        lacking.append(f"there is no perf, which counts system calls, instructions and cycles: install the package {PACKAGE}")
+        return Host(False, False, lacking)
+    calls, why = attempt(CALLS)
+    if not calls:
+        lacking.append(f"perf counts no system calls: {why}")
+    processor, _ = attempt(PROCESSOR)
+    if not processor:
+        lacking.append("the processor lets perf count neither instructions nor cycles, as in most VMs")
+    return Host(calls, processor, lacking)
+
+
+def attempt(events):
+    """(whether perf counts any of them, what it says)"""
+    try:
+        done = subprocess.run(["perf", "stat", "-j", "--log-fd", "1", "-a", "-e", ",".join(events), "sleep", "0.1"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS * 20,
+                              env={**os.environ, "LC_ALL": "C"})
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return False, str(error)
+    return not parse(done.stdout).keys().isdisjoint(events.values()), tail(done.stderr)

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What perf prints, what becomes of it, and what there is where something cannot be counted. perf is one of ours here."""
+import os
+import pathlib
+import tempfile
+import types
+import unittest
+from unittest import mock
+
+import here  # noqa: F401
+import run
+import setup
+import table
+from engines.base import Failure
+from workloads import counts
+from workloads.base import Sample
+
+LINE = ('{{"counter-value" : "{}", "unit" : "", "event" : "{}", "event-runtime" : 404351121, "pcnt-running" : 100.00, '
+        '"metric-value" : 0.000000, "metric-unit" : "(null)"}}\n')
+# Writes down what it is told, and prints its counts at its end.
+PERF = """#!/usr/bin/python3
+import os, re, signal, sys
+control, answers = map(int, re.search(r"fd:(\\d+),(\\d+)", " ".join(sys.argv)).groups())
+log = open({log!r}, "a", buffering=1)
+print(*sys.argv[1:], file=log)
+def end(*_):
+    print(open({counts!r}).read(), end="", flush=True)
+    os._exit(0)
+signal.signal(signal.SIGINT, end)
+while data := os.read(control, 100):
+    log.write(data.decode())
+    os.write(answers, b"ack\\n\\0")
+"""
+
+
+class Engine:
+    def __init__(self, servants=()):
+        self.context, self.servants = types.SimpleNamespace(patience=1), lambda: list(servants)
+
+
+class Instance:
+    def __init__(self, engine, exits, pids=()):
+        self.engine, self.left, self.pids = engine, list(exits), pids
+
+    def processes(self):
+        return list(self.pids)
+
+    def exits(self):
+        found = self.left.pop(0)
+        if isinstance(found, Failure):
+            raise found
+        return found
+
+
+class Parser(unittest.TestCase):
+    def test_counts(self):
+        text = (LINE.format("6456.000000", "raw_syscalls:sys_enter") + LINE.format("12000000.000000", "instructions:G")
+                + LINE.format("7", "instructions:H") + LINE.format("9e3", "cycles:GH") + LINE.format("1", "other"))
+        self.assertEqual(counts.parse(text), {"system_calls": 6456, "guest_instructions": 12000000, "host_instructions": 7,
+                                              "cycles": 9000})
+
+    def test_what_is_not_counted_is_none(self):
+        text = (LINE.format("<not supported>", "instructions:G") + LINE.format("<not counted>", "instructions:H")
+                + LINE.format("0.000000", "raw_syscalls:sys_enter"))
+        self.assertEqual(counts.parse(text), {"system_calls": 0})
+
+    def test_two_kinds_of_cores(self):
+        text = (LINE.format("5", "cpu_core/instructions:G/") + LINE.format("6", "cpu_atom/instructions:G/")
+                + LINE.format("<not counted>", "cpu_atom/cycles:GH/") + LINE.format("8", "cpu_core/cycles/GH"))
+        self.assertEqual(counts.parse(text), {"guest_instructions": 11, "cycles": 8})
+
+    def test_nonsense(self):
+        for line in ("", "# started on Sun", "{}", "[1]", "3", '{"event": "cycles:GH"}', '{"event": 1, "counter-value": 2}'):
+            self.assertEqual(counts.parse(f"\n{line}\n"), {}, line)
+
+
+class Samples(unittest.TestCase):
+    def test_division(self):
+        count = counts.Count({"system_calls": 2100, "exits": 40})
+        self.assertEqual(list(count.per("read", 20)), [Sample("read_system_calls", 105), Sample("read_exits", 2)])
+        self.assertEqual(list(count.per("read", 20, ("exits", "cycles"))), [Sample("read_exits", 2)])
+
+    def test_what_is_besides(self):
+        count, nothing = counts.Count({"system_calls": 2100, "exits": 40}), counts.Count({"system_calls": 100})
+        self.assertEqual(list(count.per("read", 20, without=nothing)), [Sample("read_system_calls", 100)])
+        self.assertEqual(list(nothing.per("read", 20, without=count)), [Sample("read_system_calls", 0)])
+
+    def test_nothing_was_done(self):
+        self.assertEqual(list(counts.Count({"exits": 1}).per("read", 0)), [])
+        self.assertEqual(list(counts.Count({"exits": 1}).per("read", -1)), [])
+        self.assertEqual(list(counts.Count().per("read", 1)), [])
+
+    def test_metrics(self):
+        made = counts.metrics("read", "each read")
+        count = counts.Count(dict.fromkeys(counts.KINDS, 1))
+        self.assertEqual([each.name for each in made], [sample.metric for sample in count.per("read", 1)])
+        self.assertEqual({(each.unit, each.better) for each in made}, {("count", "lower")})
+        self.assertEqual([each.name for each in made if not each.carries_over], ["read_cycles"])
+        for workload in run.workloads.ALL:
+            for each in workload.metrics:
+                if each.name.endswith(tuple(f"_{kind}" for kind in counts.KINDS)):
+                    self.assertLessEqual(len(each.title), table.LABEL - 3, each.title)
+
+
+class Counted(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+        self.log, self.counts = self.directory / "log", self.directory / "counts"
+        self.counts.write_text(LINE.format("24", "raw_syscalls:sys_enter") + LINE.format("9", "instructions:H"))
+        self.be(PERF.format(log=str(self.log), counts=str(self.counts)))
+        self.patch(mock.patch.dict(os.environ, {"PATH": f"{directory.name}:{os.environ['PATH']}"}))
+
+    def patch(self, patcher):
+        patcher.start()
+        self.addCleanup(patcher.stop)
+
+    def be(self, script):
+        perf = self.directory / "perf"
+        perf.write_text(script)
+        perf.chmod(0o755)
+
+    def count(self, *instances, calls=True, processor=False, **options):
+        with mock.patch.object(counts, "host", lambda: counts.Host(calls, processor, [])):
+            with counts.counted(*instances, **options) as count:
+                self.during = self.log.read_text() if self.log.exists() else ""
+        return count.values
+
+    def test_an_instance(self):
+        instance = Instance(Engine(servants=[7]), [100, 140], [12, 13])
+        self.assertEqual(self.count(instance), {"system_calls": 24, "host_instructions": 9, "exits": 40})
+        words, *told = self.during.splitlines()
+        self.assertIn(f"-e raw_syscalls:sys_enter -p {os.getpid()},7,12,13", words)
+        self.assertEqual(told, ["disable", "enable"])
+        self.assertEqual(self.log.read_text().splitlines()[1:], ["disable", "enable", "disable"])
+
+    def test_the_processor(self):
+        self.count(Instance(Engine(), [None, None]), calls=False, processor=True)
+        self.assertIn("-e instructions:H,instructions:G,cycles:GH -a", self.during)
+        self.assertEqual(len(self.log.read_text().splitlines()), 4)
+
+    def test_a_start(self):
+        with mock.patch.object(counts, "host", lambda: counts.Host(False, False, [])):
+            with counts.counted(engine=Engine()) as count:
+                count.add(Instance(None, [33]))
+        self.assertEqual(count.values, {"exits": 33})
+
+    def test_no_exits(self):
+        engine = Engine()
+        for exits in ((None, None), (Failure("debugfs"), 3), (3, Failure("it ended"))):
+            self.assertEqual(self.count(Instance(engine, [1, 2]), Instance(engine, exits), calls=False), {})
+        self.assertEqual(self.count(Instance(engine, [1, 2]), Instance(engine, [10, 30]), calls=False), {"exits": 21})
+
+    def test_perf_fails(self):
+        self.be(f"#!/bin/sh\necho tried >>{self.log}\nexit 1\n")
+        self.assertEqual(self.count(Instance(Engine(), [None, None])), {})
+        self.assertEqual(self.log.read_text(), "tried\n" * counts.TRIES)
+
+    def test_nothing_is_left_after_an_interruption(self):
+        with mock.patch.object(counts, "host", lambda: counts.Host(True, False, [])):
+            before, begun = set(os.listdir("/proc/self/fd")), []
+            start = counts.Perf.__init__
+
+            def note(perf, *words):
+                begun.append(perf)
+                start(perf, *words)
+
+            with mock.patch.object(counts.Perf, "__init__", note), self.assertRaises(KeyboardInterrupt):
+                with counts.counted(Instance(Engine(), [1])):
+                    raise KeyboardInterrupt
+        self.assertEqual([each.process.poll() is None for each in begun], [False])
+        self.assertEqual(set(os.listdir("/proc/self/fd")), before)
+
+
+class Host(unittest.TestCase):
+    def host(self, perf):
+        """As it is told where this is what perf does; None: there is none."""
+        with tempfile.TemporaryDirectory() as directory:
+            if perf:
+                (pathlib.Path(directory) / "perf").write_text(f"#!/bin/sh\n{perf}\n")
+                (pathlib.Path(directory) / "perf").chmod(0o755)
+            with mock.patch.dict(os.environ, {"PATH": directory}), mock.patch.object(counts, "KVM", pathlib.Path("/")):
+                return counts.host.__wrapped__(), setup.packages([])
+
+    def test_no_perf(self):
+        found, packages = self.host(None)
+        self.assertEqual((found.calls, found.processor, len(found.lacking)), (False, False, 1))
+        self.assertIn("install the package linux-perf", found.lacking[0])
+        self.assertIn("linux-perf", packages)
+
+    def test_all(self):
+        found, packages = self.host(f"echo '{LINE.format(1, 'raw_syscalls:sys_enter')}{LINE.format(0, 'instructions:G')}'")
+        self.assertEqual(found, counts.Host(True, True, []))
+        self.assertNotIn("linux-perf", packages)
+
+    def test_a_virtual_machine(self):
+        found, _ = self.host(f"echo '{LINE.format(1, 'raw_syscalls:sys_enter')}{LINE.format('<not supported>', 'cycles:GH')}'")
+        self.assertEqual((found.calls, found.processor, len(found.lacking)), (True, False, 1))
+
+    def test_perf_fails(self):
+        found, _ = self.host("echo 'perf is not for this kernel' >&2; exit 1")
+        self.assertEqual((found.calls, found.processor), (False, False))
+        self.assertIn("perf counts no system calls: perf is not for this kernel", found.lacking)
+
+
+if __name__ == "__main__":
+    unittest.main()
