@@ -152,6 +152,7 @@ def get(say, entry=None):
             except BaseException:
                 shutil.rmtree(entry, ignore_errors=True)
                 raise
+        os.utime(entry)  # The one that was used last is the newest.
     return Root(entry)
 
 

@@ -45,7 +45,7 @@ Measure what isolation costs: the same workloads in several engines, in turns.
       --seed N          of the order in which engines take their turns (default: 1)
       --lab             on an emulated host, where there is neither VT-x nor AMD-V
       --list            show engines and workloads, and what is missing
-      --setup           install what is missing, by apt
+      --setup           install what is missing, by apt, and make the root file system
   -h, --help            show this help
 
 kvmbox bench COMMAND --help tells more of a command, man kvmbox-bench of all.
@@ -56,7 +56,7 @@ LONGS = ("engine=", "workload=", "output=", "page=", "rounds=", "warm-up=", "sec
 SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40}
 OUTER = ("--lab", "--output", "-o", "--page", "--dir")
 EMULATED = 6  # patience: how much longer what is waited for may take on an emulated host
-STOPPED = 1  # exit status of a run that is not complete
+PARTLY = 1  # exit status of a run that has not measured all that it should
 LEAST_MEMORY = 128 << 20
 
 
@@ -185,6 +185,7 @@ def run(options, argv):
         return 0
     if options.setup:
         setup.install(setup.packages([kind(options.context(options.directory)) for kind in options.engines]), say)
+        root.get(say)
         return 0
     if os.geteuid() != 0:
         raise results.Problem("it makes networks, mounts and cgroups, and needs root for that")
@@ -203,7 +204,7 @@ def run(options, argv):
     if not options.root:
         say(f"{made['why_incomplete']}: what was measured until then is in {options.output}" if not made["complete"]
             else f"the results are in {options.output}")
-    return 0 if made["complete"] else STOPPED
+    return 0 if made["complete"] and not made["failures"] else PARTLY
 
 
 def run_here(options, argv):

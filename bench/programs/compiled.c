@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What is compiled to see how long that takes: made large by the preprocessor, and the same everywhere. With SHORT it is
- * a sixth of that.
+ * an eighteenth of that.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -26,12 +26,11 @@
 #define CALL(n) sum = step##n(v, 64, sum);
 #define CALL_TEN(n) CALL(n##0) CALL(n##1) CALL(n##2) CALL(n##3) CALL(n##4) CALL(n##5) CALL(n##6) CALL(n##7) CALL(n##8) CALL(n##9)
 
-#define SOME(each) each(1) each(2) each(3)
 #ifdef SHORT
-#define MANY(each) SOME(each)
+#define MANY(each) each(1)
 #else
 #define MANY(each)                                                                                            \
-	SOME(each) each(4) each(5) each(6) each(7) each(8) each(9) each(11) each(12) each(13) each(14) each(15) \
+	each(1) each(2) each(3) each(4) each(5) each(6) each(7) each(8) each(9) each(11) each(12) each(13) each(14) each(15) \
 	each(16) each(17) each(18) each(19)
 #endif
 

@@ -13,7 +13,7 @@ limit_planted=300
 # need_root: sets $root to the root file system of all engines, which kvmbox bench --setup has made outside.
 need_root() {
 	need python3
-	root=$(find "$host_cache/bench-root" -name sha256 -printf '%T@ %h\n' | sort -n | tail -n 1 | cut -d ' ' -f 2)
+	root=$(find "$host_cache/bench-root" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2)
 	[[ -n $root ]] || skip "there is no root file system: kvmbox bench --setup makes it"
 }
 
