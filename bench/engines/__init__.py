@@ -3,6 +3,7 @@
 from engines.host import Host
 from engines.kvmbox import Kvmbox
 from engines.lxc import Lxc, LxcHardened
+from engines.qemu_microvm import QemuMicrovm
 from engines.runc import Runc
 
-ALL = (Host, Kvmbox, Lxc, LxcHardened, Runc)
+ALL = (Host, Kvmbox, Lxc, LxcHardened, Runc, QemuMicrovm)

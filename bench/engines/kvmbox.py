@@ -9,13 +9,23 @@ import subprocess
 from engines.base import Engine, Failure, Instance, command, tail, version_of
 
 
-class KvmboxInstance(Instance):
+class VmInstance(Instance):
+    """A VM, whose second disk is /data."""
     mounted = False
 
     def inside(self, argv):
         if self.spec.data_dir and not self.mounted:
             self.mounted = True
             self.check(["mount", "-t", "ext4", "/dev/vdb", "/data"])
+        return self.enter(argv)
+
+    def enter(self, argv):
+        """As inside(), to which it has no /data."""
+        raise NotImplementedError
+
+
+class KvmboxInstance(VmInstance):
+    def enter(self, argv):
         return [self.engine.program, "exec", self.name, "--", *argv]
 
     def release(self):
