@@ -128,6 +128,7 @@ class QemuMicrovm(Engine):
         subprocess.run(["modprobe", "-q", "-a", "vhost_vsock", "vhost_net", "tun"], check=False)  # unless they are built in
         if not os.path.exists("/dev/vhost-vsock"):
             raise Failure("there is no /dev/vhost-vsock, over which the host speaks to the guest")
+        self.vhost = os.path.exists("/dev/vhost-net")
         self.host = Host()
         self.kernel, self.init = beside_kvmbox("vmlinux-micro"), beside_kvmbox("init.cpio").read_bytes()
 
@@ -142,8 +143,7 @@ class QemuMicrovm(Engine):
             tap = make_tap(f"kb{os.getpid() % 10000}q{self.number}") if address else None
             mac = b"\x02\x6b\x62" + self.number.to_bytes(3)
             initrd.write_bytes(self.init + archive(description(spec.argv, name, mac, address)))
-            words = arguments(self.kernel, initrd, cid, spec.cpus, spec.memory_bytes, disks, tap, os.path.exists("/dev/vhost-net"),
-                              mac)
+            words = arguments(self.kernel, initrd, cid, spec.cpus, spec.memory_bytes, disks, tap, self.vhost, mac)
             instance = QemuInstance(self, name, [self.program, *words], spec, address or "127.0.0.1", begin,
                                     pass_fds=[tap] if address else [])
             instance.cid, instance.initrd = cid, initrd

@@ -161,9 +161,12 @@ class AgentTest(unittest.TestCase):
         self.guest.sendall(b"".join(frames))
         self.guest.shutdown(socket.SHUT_WR)
         outputs = {}
+
+        def write(stream, data):
+            outputs[stream] = outputs.get(stream, b"") + data
+
         with mock.patch.object(agent, "connect", lambda cid: self.ours), mock.patch.object(agent.signal, "signal"), \
-                mock.patch.object(agent, "write", lambda stream, data: outputs.update({stream: outputs.get(stream, b"") + data})), \
-                mock.patch("sys.stderr", io.StringIO()) as errors:
+                mock.patch.object(agent, "write", write), mock.patch("sys.stderr", io.StringIO()) as errors:
             status = agent.main("77", ["echo", "two words"])
         outputs["errors"] = errors.getvalue()
         return status, next(agent.frames(self.guest)), outputs
