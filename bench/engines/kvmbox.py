@@ -8,6 +8,8 @@ import subprocess
 
 from engines.base import Engine, Failure, Instance, command, tail, version_of
 
+NO_KVM = "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
+
 
 class VmInstance(Instance):
     """A VM, whose second disk is /data."""
@@ -46,7 +48,7 @@ class Kvmbox(Engine):
 
     def missing(self):
         if not os.path.exists("/dev/kvm"):
-            return "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
+            return NO_KVM
         try:
             done = subprocess.run([self.program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         except OSError as error:

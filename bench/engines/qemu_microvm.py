@@ -16,7 +16,7 @@ import time
 
 from engines import agent, layer
 from engines.base import Engine, Failure
-from engines.kvmbox import VmInstance, disk_image
+from engines.kvmbox import NO_KVM, VmInstance, disk_image
 
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then).
 MACHINE = "microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
@@ -113,7 +113,7 @@ class QemuMicrovm(Engine):
 
     def missing(self):
         if not os.path.exists("/dev/kvm"):
-            return "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
+            return NO_KVM
         for name in ("vmlinux-micro", "init.cpio"):
             if not beside_kvmbox(name):
                 return f"there is no {name} beside kvmbox or installed with it, and QEMU is to boot what kvmbox boots"
