@@ -70,7 +70,7 @@ class Lxc(Engine):
 
     @property
     def hardened(self):
-        return self.confined + ("" if APPARMOR.exists() else "; without its AppArmor profile, as this host has no AppArmor")
+        return self.confined + ("" if APPARMOR.exists() else "; without the AppArmor profile, as this host has no AppArmor")
 
     def command(self):
         return ["lxc-start", "-F", "-n", "NAME"]
@@ -154,7 +154,10 @@ class LxcHardened(Lxc):
         self.environment = {**os.environ, "PATH": f"{tools}:{PATH}"}
 
     def confinement(self):
-        return [*super().confinement(), f"lxc.idmap = u 0 {FIRST_ID} {IDS}", f"lxc.idmap = g 0 {FIRST_ID} {IDS}",
+        # Debian's allows what containers in containers need.
+        apparmor = ["lxc.apparmor.profile = generated", "lxc.apparmor.allow_nesting = 0"] if APPARMOR.exists() else []
+        lines = [line for line in super().confinement() if not line.startswith("lxc.apparmor")]
+        return [*lines, *apparmor, f"lxc.idmap = u 0 {FIRST_ID} {IDS}", f"lxc.idmap = g 0 {FIRST_ID} {IDS}",
                 f"lxc.cap.keep = {' '.join(CAPABILITIES)}", "lxc.no_new_privs = 1",
                 # In place of those of the files included: /sys is writable there, and there are cgroups.
                 "lxc.mount.auto =", "lxc.mount.auto = proc:mixed sys:mixed"]

@@ -53,6 +53,7 @@ class LxcTest(unittest.TestCase):
 
     def test_hardened(self):
         lines = self.engine(lxc.LxcHardened, apparmor=True).confinement()
+        self.assertNotIn("lxc.apparmor.allow_nesting = 1", lines)
         for line in ("lxc.apparmor.profile = generated", "lxc.no_new_privs = 1", f"lxc.idmap = u 0 {1 << 30} 65536",
                      f"lxc.idmap = g 0 {1 << 30} 65536"):
             self.assertIn(line, lines)
@@ -121,7 +122,7 @@ class QemuTest(unittest.TestCase):
 
     def test_archive(self):
         """Read again as the format has it: headers and data at multiples of four, each directory before what is in it."""
-        files = {"a/b/long name": b"12345", "a/c": b""}
+        files = {"a/b/longer name": b"12345", "a/c": b""}
         data, found, position = qemu_microvm.archive(files), {}, 0
         while True:
             self.assertEqual(data[position:position + 6], b"070701")
