@@ -24,7 +24,8 @@ class LxcTest(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = pathlib.Path(directory.name)
-        (self.directory / "default.conf").write_text("# a comment\nlxc.net.0.type = veth\nlxc.apparmor.profile = generated\n")
+        (self.directory / "default.conf").write_text("# a comment\nlxc.net.0.type = veth\nlxc.apparmor.profile = generated\n"
+                                                    "lxc.apparmor.allow_nesting = 1\n")
         self.change("DEFAULT", self.directory / "default.conf")
         self.change("COMMON", self.directory / "default.conf")
 
