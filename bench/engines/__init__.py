@@ -2,7 +2,8 @@
 """The engines, in the order in which they are shown."""
 from engines.host import Host
 from engines.kvmbox import Kvmbox
-from engines.lxc import Lxc
+from engines.lxc import Lxc, LxcHardened
+from engines.qemu_microvm import QemuMicrovm
 from engines.runc import Runc
 
-ALL = (Host, Kvmbox, Lxc, Runc)
+ALL = (Host, Kvmbox, Lxc, LxcHardened, Runc, QemuMicrovm)

@@ -8,14 +8,26 @@ import subprocess
 
 from engines.base import Engine, Failure, Instance, command, tail, version_of
 
+NO_KVM = "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
 
-class KvmboxInstance(Instance):
+
+class VmInstance(Instance):
+    """A VM, whose second disk is /data."""
     mounted = False
 
     def inside(self, argv):
         if self.spec.data_dir and not self.mounted:
             self.mounted = True
             self.check(["mount", "-t", "ext4", "/dev/vdb", "/data"])
+        return self.enter(argv)
+
+    def enter(self, argv):
+        """As inside(), to which it has no /data."""
+        raise NotImplementedError
+
+
+class KvmboxInstance(VmInstance):
+    def enter(self, argv):
         return [self.engine.program, "exec", self.name, "--", *argv]
 
     def ip(self):
@@ -43,7 +55,7 @@ class Kvmbox(Engine):
 
     def missing(self):
         if not os.path.exists("/dev/kvm"):
-            return "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
+            return NO_KVM
         try:
             done = subprocess.run([self.program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         except OSError as error:

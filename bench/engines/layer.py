@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import threading
 
@@ -12,6 +13,9 @@ from engines.base import Failure, command
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 DETACH = 2
+# System calls without a function in Debian 12's C library that ctypes could take (x86_64), and their flags.
+OPEN_TREE, MOVE_MOUNT, MOUNT_SETATTR = 428, 429, 442
+AT_FDCWD, AT_EMPTY_PATH, TREE_CLONE, FROM_EMPTY_PATH, ATTR_IDMAP = -100, 0x1000, 1, 4, 1 << 20
 BRIDGE = "kbench0"
 NETWORK = "10.254.77"
 
@@ -25,6 +29,35 @@ def mount(source, target, kind, flags=0, data=""):
 def unmount(target):
     if LIBC.umount2(os.fsencode(target), DETACH) != 0 and ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
         raise Failure(f"cannot unmount {target}: {os.strerror(ctypes.get_errno())}")
+
+
+def mount_mapped(source, target, first, count):
+    """Mounts what is mounted at @source at @target as well, there with its user and group n as @first + n."""
+    def call(*words):
+        result = LIBC.syscall(*(ctypes.c_char_p(word) if isinstance(word, bytes) else ctypes.c_long(word) for word in words))
+        if result < 0:
+            raise Failure(f"cannot mount {source} with other ids at {target}: {os.strerror(ctypes.get_errno())}")
+        return result
+
+    tree = call(OPEN_TREE, AT_FDCWD, os.fsencode(source), TREE_CLONE)
+    # A user namespace, of which only the map is wanted, lives as long as a process in it.
+    with subprocess.Popen(["unshare", "--user", "--", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as holder:
+        namespace = None
+        try:
+            holder.stdin.write(b"\n")
+            if not holder.stdout.read(1):
+                raise Failure("cannot make a user namespace")
+            for kind in ("uid_map", "gid_map"):
+                pathlib.Path(f"/proc/{holder.pid}/{kind}").write_text(f"0 {first} {count}\n")
+            namespace = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
+            attributes = struct.pack("=4Q", ATTR_IDMAP, 0, 0, namespace)
+            call(MOUNT_SETATTR, tree, b"", AT_EMPTY_PATH, attributes, len(attributes))
+            call(MOVE_MOUNT, tree, b"", AT_FDCWD, os.fsencode(target), FROM_EMPTY_PATH)
+        finally:
+            holder.stdin.close()
+            os.close(tree)
+            if namespace is not None:
+                os.close(namespace)
 
 
 class Layer:
