@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engines, in the order in which they are shown."""
 from engines.docker import Docker
+from engines.docker_in_kvmbox import DockerInKvmbox
 from engines.host import Host
 from engines.kvmbox import Kvmbox
 from engines.lxc import Lxc
 from engines.runc import Runc
 
-ALL = (Host, Kvmbox, Lxc, Runc, Docker)
+ALL = (Host, Kvmbox, Lxc, Runc, Docker, DockerInKvmbox)

@@ -236,8 +236,7 @@ def parent(pid):
 
 def forwards(cmdline, port):
     """Whether this is a docker-proxy of @port."""
-    words = cmdline.split("\0")
-    return words[0].endswith("docker-proxy") and words[words.index("-host-port") + 1:][:1] == [str(port)]
+    return cmdline.partition("\0")[0].endswith("docker-proxy") and f"\0-host-port\0{port}\0" in cmdline
 
 
 def finish(state):
