@@ -92,8 +92,8 @@ class Docker(Engine):
         return why
 
     def command(self):
-        return ["docker", "run", "--rm", "--name", "NAME", "--cpus", "CPUS", "--memory", "MEMORY", "-p", "ADDRESS:PORT:PORT", "IMAGE",
-                "ARGV"]
+        return ["docker", "run", "--rm", "--name", "NAME", "--cpus", "CPUS", "--memory", "MEMORY", "-p", "ADDRESS:PORT:PORT",
+                "IMAGE", "ARGV"]
 
     def docker(self, words, why):
         return command([*self.client, *words], why, self.context.timeout)
@@ -115,14 +115,14 @@ class Docker(Engine):
         self.join_bridge()
         driver = self.docker(["info", "--format", "{{.Driver}}"], "dockerd does not tell of itself").strip()
         if driver == "vfs":
-            raise Failure(f"Docker has nothing better than a whole copy for each container on {self.context.directory}: choose another "
-                          "--dir")
+            raise Failure(f"on {self.context.directory} Docker can only copy the whole root for each container: "
+                          "choose another --dir")
         self.import_root()
 
     def settings(self):
-        return {"data-root": str(self.directory / "data"), "exec-root": str(self.state), "pidfile": str(self.state / "docker.pid"),
-                "deprecated-key-path": str(self.state / "key.json"), "hosts": [f"unix://{self.state}/docker.sock"],
-                "bip": f"{GATEWAY}/24", "fixed-cidr": f"{NETWORK}.0/25"}
+        return {"data-root": str(self.directory / "data"), "exec-root": str(self.state),
+                "pidfile": str(self.state / "docker.pid"), "deprecated-key-path": str(self.state / "key.json"),
+                "hosts": [f"unix://{self.state}/docker.sock"], "bip": f"{GATEWAY}/24", "fixed-cidr": f"{NETWORK}.0/25"}
 
     def start_daemon(self):
         self.state.mkdir()
@@ -130,9 +130,9 @@ class Docker(Engine):
         file.write_text(json.dumps(self.settings()))
         command(["ip", "netns", "add", self.space], "cannot make a network for dockerd")
         command(["ip", "-n", self.space, "link", "set", "lo", "up"], "cannot make a network for dockerd")
+        apart = ["nsenter", f"--net=/run/netns/{self.space}", "--", "unshare", "--mount", "--propagation", "slave", "--"]
         with open(log, "wb") as output:
-            self.daemon = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.space}", "--", "unshare", "--mount", "--propagation",
-                                            "slave", "--", "dockerd", "--config-file", file], stdin=subprocess.DEVNULL, stdout=output,
+            self.daemon = subprocess.Popen([*apart, "dockerd", "--config-file", file], stdin=subprocess.DEVNULL, stdout=output,
                                            stderr=output, start_new_session=True)
         deadline = time.monotonic() + self.context.timeout
         while True:
@@ -156,7 +156,8 @@ class Docker(Engine):
 
     def import_root(self):
         """What others mount is an image of Docker's own here, in whose layers it then finds the root."""
-        with subprocess.Popen(["tar", "-C", self.root.tree, "-c", "."], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
+        words = ["tar", "-C", self.root.tree, "-c", "."]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as archive:
             try:
                 done = subprocess.run([*self.client, "import", "-", IMAGE], stdin=archive.stdout, capture_output=True, text=True,
                                       errors="replace", check=False, timeout=self.context.timeout * 3)

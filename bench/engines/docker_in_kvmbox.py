@@ -37,15 +37,15 @@ class DockerInKvmboxInstance(DockerInstance):
         return self.engine.machine()
 
     def memory(self):
-        """What one more container takes of the VM's memory, by the measures that others have on the host; the VM's own is not in it."""
+        """What one more container takes of the VM's memory, by the measures of others; what the VM has itself is not in it."""
         return parse(self.engine.inside(["sh", "-c", TELL, "sh", self.main()]))
 
 
 class DockerInKvmbox(Docker):
     name, title = "docker-in-kvmbox", "Docker in kvmbox"
     program, packages = "docker", ("docker.io",)
-    hardened = ("as kvmbox docker up has it: one VM for all containers, with the host's CPUs and the memory of all idle instances; in "
-                "it user namespaces, seccomp, AppArmor and no new privileges; /data is a volume on the VM's disk")
+    hardened = ("as kvmbox docker up has it: one VM for all containers, with the host's CPUs and the memory of all idle "
+                "instances; in it user namespaces, seccomp, AppArmor and no new privileges; /data is a volume on the VM's disk")
     own_kernel = True
     instance = DockerInKvmboxInstance
 
