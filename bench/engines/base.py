@@ -145,6 +145,9 @@ class Instance:
         """Seconds from the start to the first line of the workload, which is its first doing."""
         return self.line("first")
 
+    def detach(self):
+        """Ends what is only there to tell of its start, where it goes on without that."""
+
     def inside(self, argv):
         """The command on the host that runs @argv in the instance."""
         raise NotImplementedError

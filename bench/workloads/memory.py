@@ -27,12 +27,14 @@ class Memory(Workload):
         # One first, so that what all share is there before and not counted for any.
         with engine.start(context.spec(["answer"])) as first:
             first.first_instruction()
+            first.detach()
             time.sleep(min(2, context.seconds))
             before = available()
             with contextlib.ExitStack() as stack:
                 instances = [stack.enter_context(engine.start(context.spec(["answer"]))) for _ in range(context.instances)]
                 for instance in instances:
                     instance.first_instruction()
+                    instance.detach()
                 time.sleep(min(2, context.seconds))
                 after = available()
                 for instance in instances:
