@@ -32,8 +32,8 @@ PASSWD = "root:x:0:0:root:/root:/bin/sh\npostgres:x:100:100:PostgreSQL:/tmp:/bin
 GROUP = "root:x:0:\ntty:x:5:\npostgres:x:100:\nnogroup:x:65534:\n"
 POSTGRES = "/usr/lib/postgresql/15/bin"
 TRIED = (("fio", "--version"), ("iperf3", "--version"), ("nginx", "-v"), ("gcc", "--version"),
-         (f"{POSTGRES}/postgres", "--version"), (f"{POSTGRES}/pgbench", "--version"), (f"{POSTGRES}/initdb", "--version"), ("busybox", "true"), ("loop", "calls", "0"),
-         ("gcc", "-O2", "-o", "/dev/null", "/usr/src/compiled.c"))
+         (f"{POSTGRES}/postgres", "--version"), (f"{POSTGRES}/pgbench", "--version"), (f"{POSTGRES}/initdb", "--version"),
+         ("busybox", "true"), ("loop", "calls", "0"), ("gcc", "-O2", "-o", "/dev/null", "/usr/src/compiled.c"))
 
 
 def cache():

@@ -11,7 +11,7 @@ from workloads.base import Metric, Sample, Workload
 CLIENTS = 4
 LOG, TIMES = "/tmp/postgres.log", "/tmp/pgbench"
 PGBENCH = [f"{POSTGRES}/pgbench", "-h", "/tmp", "-U", "postgres"]
-# Lines in the logs of transactions, about: of a longer run only a part is written down.
+# Of a run longer than this only so many transactions are logged, by chance, as would be in this time.
 LOGGED_SECONDS = 10
 
 
@@ -54,9 +54,9 @@ class Database:
         self.instance, self.context = instance, context
         self.patience = context.timeout * 3
 
-    def check(self, words, timeout=None):
+    def check(self, words):
         """Runs a program in the instance; where it fails, the server may know better why."""
-        status, output = self.instance.run(words, timeout or self.patience)
+        status, output = self.instance.run(words, self.patience)
         if status != 0:
             found, log = self.instance.run(["cat", LOG]) if self.instance.alive() else (1, "")
             name = words[0] if words[0] != "su" else words[-1].split()[0]
@@ -79,7 +79,7 @@ class Database:
                        "max_wal_size": f"{self.context.data_bytes >> 22}MB"}
             given = " ".join(f"-c {name}={value}" for name, value in options.items())
             self.check(as_postgres(f"{POSTGRES}/pg_ctl -D /data/pg -l {LOG} -w -t {self.patience:.0f} -o '{given}' start"))
-            self.check([*PGBENCH, "-q", "-i", "-s", self.context.scale, "postgres"], self.patience * self.context.scale)
+            self.check([*PGBENCH, "-q", "-i", "-s", self.context.scale, "postgres"])
             # So that nobody's turn begins with the writing of what was made before it.
             self.check([f"{POSTGRES}/psql", "-h", "/tmp", "-U", "postgres", "-q", "-c", "CHECKPOINT", "postgres"])
             self.check(["sync"])
