@@ -143,7 +143,7 @@ def start(stack, words, seconds):
 
 def exits(pids):
     """{counter of KVM: how often guests of these processes were left for the host so far}"""
-    return {each: int(read(each)) for pid in pids for each in KVM.glob(f"{pid}-*/exits")}
+    return {each: int(read(each) or 0) for pid in pids for each in KVM.glob(f"{pid}-*/exits")}
 
 
 @contextlib.contextmanager
