@@ -14,7 +14,6 @@ import time
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STOP_SECONDS = 20
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
-KVM = pathlib.Path("/sys/kernel/debug/kvm")
 
 
 class Failure(Exception):
@@ -91,8 +90,8 @@ class Engine:
         self.root = root
         self.directory.mkdir(parents=True, exist_ok=True)
 
-    def servants(self):
-        """Processes on the host that serve all its instances: daemons."""
+    def daemons(self):
+        """The processes on the host that serve all its instances, and all below them."""
         return []
 
     def start(self, spec):
@@ -190,15 +189,6 @@ class Instance:
         """Bytes of the host: what its processes have in proportion, and what the kernel holds for them."""
         pids = self.processes()
         return sum(map(proportional, pids)) + kernel_memory(pids)
-
-    def exits(self):
-        """How often its guest was left for the host so far; None where it has no kernel of its own."""
-        if not self.engine.own_kernel:
-            return None
-        counters = [each / "exits" for pid in self.processes() for each in KVM.glob(f"{pid}-*")]
-        if not counters:
-            raise Failure(f"KVM does not tell of exits: is debugfs mounted at {KVM.parent}?")
-        return sum(int(read(each)) for each in counters)
 
     def alive(self):
         return self.process.poll() is None

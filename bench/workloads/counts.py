@@ -18,15 +18,17 @@ import dataclasses
 import functools
 import json
 import os
+import pathlib
 import re
 import select
 import shutil
 import signal
 import subprocess
 
-from engines.base import KVM, Failure, tail
+from engines.base import read, tail
 from workloads.base import Metric, Sample
 
+KVM = pathlib.Path("/sys/kernel/debug/kvm")
 PACKAGE = "linux-perf"
 CALLS = {"raw_syscalls:sys_enter": "system_calls"}
 PROCESSOR = {"instructions:H": "host_instructions", "instructions:G": "guest_instructions", "cycles:GH": "cycles"}
@@ -62,12 +64,17 @@ def parse(text):
 @dataclasses.dataclass
 class Count:
     """@values: {kind: count}, without those that cannot be had here."""
+    engine: object = None
+    instances: list = dataclasses.field(default_factory=list)
     values: dict = dataclasses.field(default_factory=dict)
-    begun: list = dataclasses.field(default_factory=list)
 
     def add(self, instance):
         """It was started meanwhile: all of its exits count."""
-        self.begun.append((instance, 0))
+        self.instances.append(instance)
+
+    def processes(self):
+        """Of the instances, and what serves them."""
+        return list(dict.fromkeys([*self.engine.daemons(), *(pid for each in self.instances for pid in each.processes())]))
 
     def per(self, prefix, operations, kinds=KINDS, without=None):
         """Samples for each of so many operations. @without: the Count of what there is besides them, which is taken off."""
@@ -134,37 +141,33 @@ def start(stack, words, seconds):
     return None
 
 
-def exits(instance):
-    """As the instance tells them; None where there are none, or KVM does not tell."""
-    try:
-        return instance.exits()
-    except Failure:
-        return None
+def exits(pids):
+    """{counter of KVM: how often guests of these processes were left for the host so far}"""
+    return {each: int(read(each) or 0) for pid in pids for each in KVM.glob(f"{pid}-*/exits")}
 
 
 @contextlib.contextmanager
 def counted(*instances, engine=None):
     """A Count of what happens within, in these running instances; with @engine alone, of the start of one (Count.add)."""
-    engine = engine or instances[0].engine
-    seconds = SECONDS * engine.context.patience
+    count = Count(engine or instances[0].engine, list(instances))
+    seconds = SECONDS * count.engine.context.patience
 
-    def processes():
-        pids = [os.getpid(), *engine.servants(), *(pid for each in instances for pid in each.processes())]
-        return ["-e", ",".join(CALLS), "-p", ",".join(map(str, pids))]
+    def attach():
+        return ["-e", ",".join(CALLS), "-p", ",".join(map(str, [os.getpid(), *count.processes()]))]
 
     with contextlib.ExitStack() as stack:
         perfs = [start(stack, lambda: ["-e", ",".join(PROCESSOR), "-a"], seconds) if host().processor else None,
-                 start(stack, processes, seconds) if host().calls else None]
+                 start(stack, attach, seconds) if host().calls else None]
         # Nearest to what is counted are the exits, which go on by themselves, and within them the events.
-        count = Count(begun=[(each, exits(each)) for each in instances])
+        before = exits(count.processes())
         perfs = [perf for perf in perfs if perf and perf.tell("enable")]
         yield count
         perfs = [perf for perf in reversed(perfs) if perf.tell("disable")]
-        both = [(before, exits(instance)) for instance, before in count.begun]
+        after = exits(count.processes())
         for perf in perfs:
             count.values.update(parse(perf.result()))
-    if both and not any(None in each for each in both):
-        count.values["exits"] = sum(after - before for before, after in both)
+    if after:
+        count.values["exits"] = sum(after.values()) - sum(before.get(each, 0) for each in after)
 
 
 @dataclasses.dataclass

@@ -6,7 +6,7 @@ from engines.base import Failure
 from workloads import counts
 from workloads.base import Metric, Sample, Workload
 
-COUNTED_CALLS = 200000  # system calls of the loop of which it is counted what they take
+COUNTED_CALLS = 500000  # system calls of the loop of which it is counted what they take
 
 
 class Cpu(Workload):

@@ -11,7 +11,6 @@ import here  # noqa: F401
 import run
 import setup
 import table
-from engines.base import Failure
 from workloads import counts
 from workloads.base import Sample
 
@@ -34,22 +33,16 @@ while data := os.read(control, 100):
 
 
 class Engine:
-    def __init__(self, servants=()):
-        self.context, self.servants = types.SimpleNamespace(patience=1), lambda: list(servants)
+    def __init__(self, daemons=()):
+        self.context, self.daemons = types.SimpleNamespace(patience=1), lambda: list(daemons)
 
 
 class Instance:
-    def __init__(self, engine, exits, pids=()):
-        self.engine, self.left, self.pids = engine, list(exits), pids
+    def __init__(self, engine, *pids):
+        self.engine, self.pids = engine, pids
 
     def processes(self):
         return list(self.pids)
-
-    def exits(self):
-        found = self.left.pop(0)
-        if isinstance(found, Failure):
-            raise found
-        return found
 
 
 class Parser(unittest.TestCase):
@@ -76,23 +69,23 @@ class Parser(unittest.TestCase):
 
 class Samples(unittest.TestCase):
     def test_division(self):
-        count = counts.Count({"system_calls": 2100, "exits": 40})
+        count = counts.Count(values={"system_calls": 2100, "exits": 40})
         self.assertEqual(list(count.per("read", 20)), [Sample("read_system_calls", 105), Sample("read_exits", 2)])
         self.assertEqual(list(count.per("read", 20, ("exits", "cycles"))), [Sample("read_exits", 2)])
 
     def test_what_is_besides(self):
-        count, nothing = counts.Count({"system_calls": 2100, "exits": 40}), counts.Count({"system_calls": 100})
+        count, nothing = counts.Count(values={"system_calls": 2100, "exits": 40}), counts.Count(values={"system_calls": 100})
         self.assertEqual(list(count.per("read", 20, without=nothing)), [Sample("read_system_calls", 100)])
         self.assertEqual(list(nothing.per("read", 20, without=count)), [Sample("read_system_calls", 0)])
 
     def test_nothing_was_done(self):
-        self.assertEqual(list(counts.Count({"exits": 1}).per("read", 0)), [])
-        self.assertEqual(list(counts.Count({"exits": 1}).per("read", -1)), [])
+        self.assertEqual(list(counts.Count(values={"exits": 1}).per("read", 0)), [])
+        self.assertEqual(list(counts.Count(values={"exits": 1}).per("read", -1)), [])
         self.assertEqual(list(counts.Count().per("read", 1)), [])
 
     def test_metrics(self):
         made = counts.metrics("read", "each read")
-        count = counts.Count(dict.fromkeys(counts.KINDS, 1))
+        count = counts.Count(values=dict.fromkeys(counts.KINDS, 1))
         self.assertEqual([each.name for each in made], [sample.metric for sample in count.per("read", 1)])
         self.assertEqual({(each.unit, each.better) for each in made}, {("count", "lower")})
         self.assertEqual([each.name for each in made if not each.carries_over], ["read_cycles"])
@@ -109,6 +102,8 @@ class Counted(unittest.TestCase):
         self.directory = pathlib.Path(directory.name)
         self.log, self.counts = self.directory / "log", self.directory / "counts"
         self.counts.write_text(LINE.format("24", "raw_syscalls:sys_enter") + LINE.format("9", "instructions:H"))
+        self.kvm = self.directory / "kvm"
+        self.patch(mock.patch.object(counts, "KVM", self.kvm))
         self.be(PERF.format(log=str(self.log), counts=str(self.counts)))
         self.patch(mock.patch.dict(os.environ, {"PATH": f"{directory.name}:{os.environ['PATH']}"}))
 
@@ -121,40 +116,61 @@ class Counted(unittest.TestCase):
         perf.write_text(script)
         perf.chmod(0o755)
 
-    def count(self, *instances, calls=True, processor=False, **options):
+    def guests(self, **counters):
+        """Has KVM tell of these: pid_12=exits."""
+        for name, value in counters.items():
+            place = self.kvm / f"{name.removeprefix('pid_')}-10"
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "exits").write_text(f"{value}\n")
+
+    def count(self, *instances, calls=True, processor=False, during=lambda count: None, **options):
         with mock.patch.object(counts, "host", lambda: counts.Host(calls, processor, [])):
             with counts.counted(*instances, **options) as count:
                 self.during = self.log.read_text() if self.log.exists() else ""
+                during(count)
         return count.values
 
     def test_an_instance(self):
-        instance = Instance(Engine(servants=[7]), [100, 140], [12, 13])
-        self.assertEqual(self.count(instance), {"system_calls": 24, "host_instructions": 9, "exits": 40})
+        self.guests(pid_12=100, pid_99=5)
+        found = self.count(Instance(Engine([7]), 12, 13), during=lambda _: self.guests(pid_12=140, pid_99=500))
+        self.assertEqual(found, {"system_calls": 24, "host_instructions": 9, "exits": 40})
         words, *told = self.during.splitlines()
         self.assertIn(f"-e raw_syscalls:sys_enter -p {os.getpid()},7,12,13", words)
         self.assertEqual(told, ["disable", "enable"])
         self.assertEqual(self.log.read_text().splitlines()[1:], ["disable", "enable", "disable"])
 
     def test_the_processor(self):
-        self.count(Instance(Engine(), [None, None]), calls=False, processor=True)
+        self.count(Instance(Engine()), calls=False, processor=True)
         self.assertIn("-e instructions:H,instructions:G,cycles:GH -a", self.during)
         self.assertEqual(len(self.log.read_text().splitlines()), 4)
 
-    def test_a_start(self):
-        with mock.patch.object(counts, "host", lambda: counts.Host(False, False, [])):
-            with counts.counted(engine=Engine()) as count:
-                count.add(Instance(None, [33]))
-        self.assertEqual(count.values, {"exits": 33})
+    def start(self, engine, **guests):
+        def during(count):
+            self.guests(**guests)
+            count.add(Instance(engine, *(int(name.removeprefix("pid_")) for name in guests)))
 
-    def test_no_exits(self):
+        return self.count(engine=engine, calls=False, during=during)
+
+    def test_a_start(self):
+        self.assertEqual(self.start(Engine(), pid_12=33), {"exits": 33})
+        self.assertEqual(self.start(Engine()), {})
+
+    def test_a_start_in_a_guest_that_all_share(self):
+        self.guests(pid_12=1000)
+        self.assertEqual(self.start(Engine([12]), pid_12=1033), {"exits": 33})
+
+    def test_guests_that_share_a_process(self):
         engine = Engine()
-        for exits in ((None, None), (Failure("debugfs"), 3), (3, Failure("it ended"))):
-            self.assertEqual(self.count(Instance(engine, [1, 2]), Instance(engine, exits), calls=False), {})
-        self.assertEqual(self.count(Instance(engine, [1, 2]), Instance(engine, [10, 30]), calls=False), {"exits": 21})
+        self.guests(pid_12=100, pid_13=0)
+        self.assertEqual(self.count(Instance(engine, 12), Instance(engine, 12, 13), calls=False,
+                                    during=lambda _: self.guests(pid_12=110, pid_13=1)), {"exits": 11})
+
+    def test_no_guest(self):
+        self.assertEqual(self.count(Instance(Engine([7]), 12), calls=False), {})
 
     def test_perf_fails(self):
         self.be(f"#!/bin/sh\necho tried >>{self.log}\nexit 1\n")
-        self.assertEqual(self.count(Instance(Engine(), [None, None])), {})
+        self.assertEqual(self.count(Instance(Engine())), {})
         self.assertEqual(self.log.read_text(), "tried\n" * counts.TRIES)
 
     def test_nothing_is_left_after_an_interruption(self):
@@ -167,7 +183,7 @@ class Counted(unittest.TestCase):
                 start(perf, *words)
 
             with mock.patch.object(counts.Perf, "__init__", note), self.assertRaises(KeyboardInterrupt):
-                with counts.counted(Instance(Engine(), [1])):
+                with counts.counted(Instance(Engine())):
                     raise KeyboardInterrupt
         self.assertEqual([each.process.poll() is None for each in begun], [False])
         self.assertEqual(set(os.listdir("/proc/self/fd")), before)
