@@ -34,6 +34,7 @@ class Run:
     def prepare(self, root):
         """Whoever fails in this is out, and said to be."""
         for name, engine in self.engines.items():
+            self.live.preparing(name)
             try:
                 engine.prepare(root)
             except Failure as failure:
@@ -80,10 +81,11 @@ class Run:
             measured.close()
             self.measuring = False
 
-    def go(self):
+    def go(self, root):
         """All of the plan, or as much as can be. Returns why it is not complete, or None."""
         why = None
         try:
+            self.prepare(root)
             last = 0
             while self.live.done < len(self.live.plan):
                 number, workload, engine = self.live.plan[self.live.done]
@@ -103,8 +105,11 @@ class Run:
         return why
 
     def clean(self):
+        left = []
         for engine in self.engines.values():
             try:
                 engine.clean()
             except (Failure, OSError) as failure:
-                raise results.Problem(f"{engine.title} cannot be cleaned up: {failure}") from None
+                left.append(f"{engine.title} cannot be cleaned up: {failure}")
+        if left:
+            raise results.Problem("; ".join(left))

@@ -240,8 +240,7 @@ def measure(options, context, found, argv):
     save(data)  # So that a place that cannot be written to is known before hours have passed.
     made = method.Run(data, usable, options.workloads, context, live, save, options.time_limit)
     try:
-        made.prepare(found)
-        made.go()
+        made.go(found)
     finally:
         made.clean()
     live.finish()

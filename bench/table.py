@@ -104,6 +104,11 @@ class Live:
         return sum(sum(steps) / len(steps) if (steps := self.took.get(step[1:])) else usual
                    for step in self.plan[self.done:])
 
+    def preparing(self, engine):
+        """Before the first step, which may take a while."""
+        line = f"preparing {self.results.engine(engine)['title']}"
+        print(self.erase() + line if self.terminal else line, end="" if self.terminal else "\n", file=self.out, flush=True)
+
     def begin(self):
         """The next step of the plan begins."""
         self.began = self.clock()

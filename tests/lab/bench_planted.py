@@ -58,8 +58,7 @@ def measure(directory):
     run = method.Run(data, engines, [workload], context, live, lambda _: None)
     with found.mounted(context.directory / "root"):
         try:
-            run.prepare(found)
-            run.go()
+            run.go(found)
         finally:
             run.clean()
     live.finish()

@@ -77,7 +77,6 @@ class Rounds(unittest.TestCase):
         self.saved = []
         made = method.Run(data, self.engines, [self.workload], types.SimpleNamespace(), live,
                           lambda each: self.saved.append(copy.deepcopy(each)), clock=clock, **options)
-        made.prepare(None)
         return made, data
 
     def check(self, data):
@@ -85,7 +84,7 @@ class Rounds(unittest.TestCase):
 
     def test_order(self):
         made, data = self.make()
-        self.assertIsNone(made.go())
+        self.assertIsNone(made.go(None))
         self.check(data)
         turns = self.workload.turns
         self.assertEqual([sorted(turns[at:at + 3]) for at in range(0, 12, 3)], [["a", "b", "c"]] * 4)
@@ -103,7 +102,7 @@ class Rounds(unittest.TestCase):
 
     def test_interrupted_in_mid_round(self):
         made, data = self.make({8: KeyboardInterrupt()})
-        self.assertEqual(made.go(), "interrupted by the user")
+        self.assertEqual(made.go(None), "interrupted by the user")
         self.check(data)
         # The second round that is kept: one engine whole, and half of the next.
         self.assertEqual(len(data["samples"]), 6 + 2 + 1)
@@ -113,7 +112,7 @@ class Rounds(unittest.TestCase):
 
     def test_interrupted_by_a_signal(self):
         made, data = self.make({2: KeyboardInterrupt("interrupted by SIGTERM")})
-        self.assertEqual(made.go(), "interrupted by SIGTERM")
+        self.assertEqual(made.go(None), "interrupted by SIGTERM")
         self.assertEqual((data["samples"], data["why_incomplete"]), ([], "interrupted by SIGTERM"))
 
     def test_failing_engine(self):
@@ -121,7 +120,7 @@ class Rounds(unittest.TestCase):
                            (OSError(28, "No space left on device", "/x"), "the host refused /x: No space left on device"),
                            (MemoryError(), "the host has no memory left for it")):
             made, data = self.make({5: event})
-            self.assertIsNone(made.go())
+            self.assertIsNone(made.go(None))
             self.check(data)
             bad = self.workload.turns[4]
             self.assertEqual(data["failures"], [{"workload": "two", "engine": bad, "round": 0, "why": why}])
@@ -132,12 +131,12 @@ class Rounds(unittest.TestCase):
 
     def test_last_engine_fails(self):
         made, data = self.make({1: Failure("broken")}, engines=("a",))
-        self.assertIsNone(made.go())
+        self.assertIsNone(made.go(None))
         self.assertEqual((len(data["failures"]), data["samples"], len(self.workload.turns)), (1, [], 1))
 
     def test_engine_that_cannot_be_prepared(self):
         made, data = self.make(engines=("a", Engine("b", "it has no bridge"), "c"))
-        self.assertIsNone(made.go())
+        self.assertIsNone(made.go(None))
         self.check(data)
         self.assertEqual(data["failures"], [{"workload": "two", "engine": "b", "round": 0, "why": "it has no bridge"}])
         self.assertEqual(set(self.workload.turns), {"a", "c"})
@@ -146,7 +145,7 @@ class Rounds(unittest.TestCase):
 
     def test_time_limit(self):
         made, data = self.make(time_limit=65)
-        self.assertEqual(made.go(), "the time limit of 65 s was reached")
+        self.assertEqual(made.go(None), "the time limit of 65 s was reached")
         self.check(data)
         self.assertEqual(len(self.workload.turns), 7)
 
@@ -157,7 +156,7 @@ class Rounds(unittest.TestCase):
             raise results.Problem("cannot write x: No space left on device")
         made.save = full
         with self.assertRaises(results.Problem):
-            made.go()
+            made.go(None)
 
 
 class Parsers(unittest.TestCase):
