@@ -23,9 +23,14 @@ WANTED = ("busybox-static", "fio", "iperf3", "nginx", "wrk", "postgresql-15", "g
 UNUSED = ("adduser", "debconf", "dpkg", "init-system-helpers", "libllvm14", "libz3-4", "logsave", "openssl", "passwd", "perl",
           "perl-base", "perl-modules-5.36", "libperl5.36", "libgdbm6", "libgdbm-compat4", "postgresql-common",
           "postgresql-client-common", "ssl-cert", "sysvinit-utils", "tar", "usrmerge", "libjson-perl", "lsb-base",
-          "sensible-utils", "ucf", "netbase", "locales", "libc-l10n", "iproute2", "python3", "python3.11")
+          "sensible-utils", "ucf", "netbase", "locales", "libc-l10n", "iproute2", "python3", "python3.11", "python3-minimal",
+          "python3.11-minimal", "libpython3.11-minimal", "libpython3.11-stdlib", "libpython3-stdlib", "libasan8", "liblsan0",
+          "libtsan2", "libubsan1")
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bug",
-            "usr/lib/postgresql/15/lib/bitcode", "usr/lib/systemd", "lib/systemd", "lib/udev", "etc/init.d")
+            "usr/lib/postgresql/15/lib/bitcode", "usr/lib/systemd", "lib/systemd", "lib/udev", "etc/init.d",
+            # Of gcc, what is for optimizing at link time and for sanitizers.
+            "usr/lib/gcc/x86_64-linux-gnu/12/lto1", "usr/bin/x86_64-linux-gnu-lto-dump-12", "usr/bin/x86_64-linux-gnu-ld.gold",
+            "usr/bin/x86_64-linux-gnu-dwp", "usr/lib/gcc/x86_64-linux-gnu/12/lib*san.*")
 APPLETS = ("sh", "mount", "umount", "ip", "cat", "sleep", "sync", "mkdir", "rm", "dd", "ls", "chown", "chmod", "kill", "ps", "id",
            "true", "yes", "su", "env", "tail", "nproc", "uname", "mknod", "sha256sum")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\npostgres:x:100:100:PostgreSQL:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
