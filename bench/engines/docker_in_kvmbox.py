@@ -34,7 +34,7 @@ cat "$group/memory.stat"
 class DockerInKvmboxInstance(DockerInstance):
     def processes(self):
         """Those of the VM: nothing on the host is there for one of its containers alone."""
-        return self.engine.machine()
+        return self.engine.daemons()
 
     def memory(self):
         """What one more container takes of the VM's memory, by the measures of others; what the VM has itself is not in it."""
@@ -99,7 +99,7 @@ class DockerInKvmbox(Docker):
         self.address = found[1]
         self.import_root()
 
-    def machine(self):
+    def daemons(self):
         """The VM's processes."""
         if not self.supervisor:
             told = self.run(["inspect", self.vm], "the VM does not tell of itself")

@@ -64,8 +64,9 @@ class Disk(Workload):
             yield from self.counts(instance, context)
 
     def counts(self, instance, context):
-        """Once more and for shorter, as what is counted is slower; without what fio takes for as long with hardly a request."""
-        words = ["--time_based", f"--runtime={max(1, round(context.seconds / 5))}", "--bs=4k", *DIRECT]
+        """Once more, as what is counted is slower, and for as long as there are enough requests; without what fio takes for as
+        long with hardly one."""
+        words = ["--time_based", f"--runtime={max(1, round(context.seconds / 5 * context.patience))}", "--bs=4k", *DIRECT]
         with counts.counted(instance) as idle:
             few = self.fio(instance, context, *words, "--rw=randread", "--rate_iops=1")["read"]["total_ios"]
         for name, kind, depth in COUNTED:
