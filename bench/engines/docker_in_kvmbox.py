@@ -33,6 +33,10 @@ cat "$group/memory.stat"
 
 
 class DockerInKvmboxInstance(DockerInstance):
+    def ip(self):
+        """A published port is forwarded by the VM's kernel, and there is no way to the container but by such."""
+        return self.address
+
     def processes(self):
         """Those of the VM: nothing on the host is there for one of its containers alone."""
         return self.engine.machine()
