@@ -32,6 +32,10 @@ class DockerInstance(Instance):
     def inspect(self, form):
         return self.engine.docker(["inspect", "--format", form, self.name], "the container cannot be inspected").strip()
 
+    def ip(self):
+        """The container's own address, past docker-proxy."""
+        return self.inspect("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}") or self.address
+
     def main(self):
         """The process that is the container's first."""
         if not self.pid:
@@ -240,15 +244,20 @@ def forwards(cmdline, port):
     return cmdline.partition("\0")[0].endswith("docker-proxy") and f"\0-host-port\0{port}\0" in cmdline
 
 
-def finish(state):
-    """Ends what a dockerd, known by the directory @state in its command line, has left running: shims, and containers below."""
+def running(mark):
+    """The processes in whose command line @mark is."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid() and
+            mark in read(f"/proc/{entry}/cmdline")]
+
+
+def finish(mark):
+    """Ends what is left of those, and all below: of a dockerd that was killed, its shims and their containers."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        shims = [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid() and
-                 state in read(f"/proc/{entry}/cmdline")]
-        if not shims:
+        found = running(mark)
+        if not found:
             return
-        for pid in {each for shim in shims for each in descendants(shim)}:
+        for pid in {each for above in found for each in descendants(above)}:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

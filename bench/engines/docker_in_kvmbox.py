@@ -10,9 +10,10 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 from engines.base import Failure, command, descendants, field, kernel_memory_of, read, version_of
-from engines.docker import Docker, DockerInstance
+from engines.docker import Docker, DockerInstance, finish, running
 from engines.kvmbox import Kvmbox
 
 DISKS = pathlib.Path("/var/lib/kvmbox/docker")
@@ -32,6 +33,10 @@ cat "$group/memory.stat"
 
 
 class DockerInKvmboxInstance(DockerInstance):
+    def ip(self):
+        """A published port is forwarded by the VM's kernel, and there is no way to the container but by such."""
+        return self.address
+
     def processes(self):
         """Those of the VM: nothing on the host is there for one of its containers alone."""
         return self.engine.daemons()
@@ -127,10 +132,16 @@ class DockerInKvmbox(Docker):
         if self.disk.is_symlink():
             try:
                 self.run(["docker", "down", "--name", self.vm, "--delete-data"], "kvmbox docker down failed")
-            except Failure:  # it has not come up, or not ended in order
+            except Failure:
+                pass  # it is not up, or has not ended in order
+            # One that was interrupted on its way up may come to be only now.
+            deadline = time.monotonic() + 10 * self.context.patience
+            while running(self.vm) and time.monotonic() < deadline:
                 subprocess.run([self.kvmbox.program, "rm", "-f", self.vm], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                stderr=subprocess.DEVNULL, check=False)
-                self.disk.unlink(missing_ok=True)
+                time.sleep(0.2)
+            finish(self.vm)
+            self.disk.unlink(missing_ok=True)
         super().clean()
 
 

@@ -2,13 +2,16 @@
 """Docker, here and in kvmbox, as far as no dockerd is needed: what is started, what is counted, and what is left."""
 import os
 import pathlib
+import subprocess
 import tempfile
+import threading
+import time
 import unittest
 from unittest import mock
 
 import here
 from engines import docker, docker_in_kvmbox
-from engines.base import Failure, Spec
+from engines.base import Failure, Spec, descendants
 from workloads.base import Context
 
 PROXY = "/usr/sbin/docker-proxy\0-proto\0tcp\0-host-ip\00010.254.78.1\0-host-port\00020001\0-container-ip\00010.254.78.2\0"
@@ -158,9 +161,24 @@ class DockerTest(unittest.TestCase):
         self.engine.docker = Asked(fails=True)
         instance = self.instance()
         self.assertTrue(instance.alive())
+        instance.kill()
+        instance.process.wait(10)
         instance.stop()
-        self.assertFalse(instance.alive())
         self.assertEqual([words[0] for words in self.engine.docker.words], ["kill", "rm"])
+
+    def test_finish(self):
+        mark = str(self.directory / "state")
+        with subprocess.Popen(["sh", "-c", "sleep 100 & wait", mark], start_new_session=True) as process:
+            self.assertEqual(docker.running(mark), [process.pid])
+            time.sleep(0.2)
+            children = descendants(process.pid)
+            reaper = threading.Thread(target=process.wait)  # as PID 1 does for what dockerd has left
+            reaper.start()
+            docker.finish(mark)
+            reaper.join()
+        self.assertEqual(docker.running(mark), [])
+        self.assertEqual(len(children), 2)
+        self.assertFalse([pid for pid in children if "sleep" in docker.read(f"/proc/{pid}/cmdline")])
 
     def test_clean_without_anything(self):
         self.engine.clean()
