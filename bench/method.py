@@ -107,6 +107,9 @@ class Run:
     def clean(self):
         for engine in self.engines.values():
             try:
+                # Of which an interruption came in the midst of their start or end.
+                for instance in list(engine.instances):
+                    instance.stop()
                 engine.clean()
             except (Failure, OSError) as failure:
                 raise results.Problem(f"{engine.title} cannot be cleaned up: {failure}") from None

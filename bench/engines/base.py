@@ -70,6 +70,7 @@ class Engine:
     def __init__(self, context):
         self.context = context
         self.number = 0
+        self.instances = []  # those that are not stopped
         self.root = None
         self.directory = context.directory / self.name
 
@@ -118,6 +119,7 @@ class Instance:
         except OSError as error:
             self.errors.close()
             raise Failure(f"cannot start {argv[0]}: {error.strerror}") from None
+        engine.instances.append(self)
 
     def said(self):
         self.errors.seek(0)
@@ -221,6 +223,8 @@ class Instance:
             self.process.stdout.close()
             self.errors.close()
             self.release()
+            if self in self.engine.instances:
+                self.engine.instances.remove(self)
 
     def __enter__(self):
         return self

@@ -41,7 +41,8 @@ class LxcInstance(Instance):
         # Whose monitor was killed has left them, one or two in each hierarchy.
         for group in CGROUPS.rglob(f"lxc.*.{self.name}"):
             remove_cgroup(group)
-        self.layer.remove()
+        if self.layer:
+            self.layer.remove()
         if self.spec.port:
             self.engine.bridge.give(self.address)
 

@@ -34,7 +34,8 @@ class QemuInstance(VmInstance):
 
     def release(self):
         self.engine.host.forget(self.cid)
-        self.initrd.unlink(missing_ok=True)
+        if self.initrd:
+            self.initrd.unlink(missing_ok=True)
         if self.spec.port:
             self.engine.bridge.give(self.address)
 
