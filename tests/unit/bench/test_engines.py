@@ -12,11 +12,25 @@ import unittest
 from unittest import mock
 
 import here  # noqa: F401
+import method
 from engines import agent, lxc, qemu_microvm
-from engines.base import Spec
+from engines.base import Engine, Instance, Spec
 from workloads.base import Context
 
 SPEC = Spec(["answer", "80"], 2, 256 << 20)
+
+
+class StopTest(unittest.TestCase):
+    def test_an_instance_whose_end_was_interrupted_is_stopped_again(self):
+        engine = Engine(Context(pathlib.Path("/none")))
+        instance = Instance(engine, "name", ["sleep", "60"], SPEC)
+        with mock.patch.object(instance, "release", side_effect=KeyboardInterrupt), self.assertRaises(KeyboardInterrupt):
+            instance.stop()
+        self.assertEqual(engine.instances, [instance])
+        with mock.patch.object(instance, "release") as release:
+            method.Run.clean(types.SimpleNamespace(engines={"name": engine}))
+        release.assert_called_once()
+        self.assertEqual(engine.instances, [])
 
 
 class LxcTest(unittest.TestCase):
