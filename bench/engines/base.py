@@ -121,9 +121,14 @@ class Instance:
             raise Failure(f"cannot start {argv[0]}: {error.strerror}") from None
         engine.instances.append(self)
 
-    def said(self):
+    def complaints(self):
+        """All that has come of its errors."""
         self.errors.seek(0)
-        return tail(self.errors.read().decode(errors="replace"))
+        return self.errors.read().decode(errors="replace")
+
+    def said(self):
+        """The line of them that tells most."""
+        return tail(self.complaints())
 
     def line(self, wanted, timeout=None):
         """Waits for this line of the workload; the seconds from the start to its arrival."""

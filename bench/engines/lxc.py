@@ -28,8 +28,7 @@ class LxcInstance(Instance):
 
     def said(self):
         # The first line has the cause, those that follow what became of it.
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").splitlines()
+        lines = self.complaints().splitlines()
         return tail(re.sub(r"^lxc-start: \S+: (\S+: \w+: \d+ )?", "", lines[0]) if lines else "")
 
     def inside(self, argv):

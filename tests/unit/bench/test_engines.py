@@ -88,9 +88,9 @@ class LxcTest(unittest.TestCase):
                                                "lxc.cgroup.cpu.cfs_quota_us = 200000", "lxc.cgroup.pids.max = 1024"])
 
     def test_the_cause_is_told_of_what_lxc_says(self):
-        errors = io.BytesIO(b"lxc-start: kbench-1: ../src/lxc/conf.c: lxc_map_ids: 3708 newuidmap failed\n"
-                            b"lxc-start: kbench-1: ../src/lxc/tools/lxc_start.c: main: 306 The container failed to start\n")
-        self.assertEqual(lxc.LxcInstance.said(types.SimpleNamespace(errors=errors)), "newuidmap failed")
+        errors = ("lxc-start: kbench-1: ../src/lxc/conf.c: lxc_map_ids: 3708 newuidmap failed\n"
+                  "lxc-start: kbench-1: ../src/lxc/tools/lxc_start.c: main: 306 The container failed to start\n")
+        self.assertEqual(lxc.LxcInstance.said(types.SimpleNamespace(complaints=lambda: errors)), "newuidmap failed")
 
     def test_cgroups_go_with_those_in_them(self):
         (self.directory / "group/below/further").mkdir(parents=True)
@@ -127,6 +127,10 @@ class QemuTest(unittest.TestCase):
         self.assertEqual(self.after(self.words(tap=9), "-netdev"), ["tap,id=net0,fd=9,vhost=on"])
         self.assertEqual(self.after(self.words(tap=9, vhost=False), "-netdev"), ["tap,id=net0,fd=9,vhost=off"])
         self.assertIn("virtio-net-device,netdev=net0,mac=02:00:00:00:00:07", self.words(tap=9))
+
+    def test_what_a_guest_complains_of_before_its_end(self):
+        text = "nosuch is not there\r\n[    2.067092] reboot: Restarting system\r\n"
+        self.assertEqual(qemu_microvm.QemuInstance.said(types.SimpleNamespace(complaints=lambda: text)), "nosuch is not there")
 
     def test_description(self):
         files = qemu_microvm.description(["answer", 80], "name", b"\2\0\0\0\0\7", "10.0.0.2")
