@@ -108,6 +108,9 @@ class Run:
         left = []
         for engine in self.engines.values():
             try:
+                # Of which an interruption came in the midst of their start or end.
+                for instance in list(engine.instances):
+                    instance.stop()
                 engine.clean()
             except (Failure, OSError) as failure:
                 left.append(f"{engine.title} cannot be cleaned up: {failure}")

@@ -69,6 +69,7 @@ class Engine:
     def __init__(self, context):
         self.context = context
         self.number = 0
+        self.instances = []  # those that are not stopped
         self.root = None
         self.directory = context.directory / self.name
 
@@ -121,10 +122,16 @@ class Instance:
         except OSError as error:
             self.errors.close()
             raise Failure(f"cannot start {argv[0]}: {error.strerror}") from None
+        engine.instances.append(self)
+
+    def complaints(self):
+        """All that has come of its errors."""
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace")
 
     def said(self):
-        self.errors.seek(0)
-        return tail(self.errors.read().decode(errors="replace"))
+        """The line of them that tells most."""
+        return tail(self.complaints())
 
     def line(self, wanted, timeout=None):
         """Waits for this line of the workload; the seconds from the start to its arrival."""
@@ -218,6 +225,8 @@ class Instance:
             self.process.stdout.close()
             self.errors.close()
             self.release()
+            if self in self.engine.instances:
+                self.engine.instances.remove(self)
 
     def __enter__(self):
         return self

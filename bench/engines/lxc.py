@@ -28,8 +28,7 @@ class LxcInstance(Instance):
 
     def said(self):
         # The first line has the cause, those that follow what became of it.
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").splitlines()
+        lines = self.complaints().splitlines()
         return tail(re.sub(r"^lxc-start: \S+: (\S+: \w+: \d+ )?", "", lines[0]) if lines else "")
 
     def inside(self, argv):
@@ -41,7 +40,8 @@ class LxcInstance(Instance):
         # Whose monitor was killed has left them, one or two in each hierarchy.
         for group in CGROUPS.rglob(f"lxc.*.{self.name}"):
             remove_cgroup(group)
-        self.layer.remove()
+        if self.layer:
+            self.layer.remove()
         if self.spec.port:
             self.engine.bridge.give(self.address)
 

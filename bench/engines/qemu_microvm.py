@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import pathlib
+import re
 import select
 import shutil
 import socket
@@ -15,7 +16,7 @@ import threading
 import time
 
 from engines import agent, layer
-from engines.base import Engine, Failure
+from engines.base import Engine, Failure, tail
 from engines.kvmbox import NO_KVM, VmInstance, disk_image
 
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then).
@@ -32,9 +33,14 @@ class QemuInstance(VmInstance):
     def enter(self, argv):
         return [sys.executable, "-ISB", agent.__file__, self.cid, *argv]
 
+    def said(self):
+        # The guest's last words are always of its end.
+        return tail(re.sub(r"^\[.*\] reboot: .*", "", self.complaints(), flags=re.MULTILINE))
+
     def release(self):
         self.engine.host.forget(self.cid)
-        self.initrd.unlink(missing_ok=True)
+        if self.initrd:
+            self.initrd.unlink(missing_ok=True)
         if self.spec.port:
             self.engine.bridge.give(self.address)
 

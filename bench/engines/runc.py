@@ -27,7 +27,8 @@ class RuncInstance(Instance):
     def release(self):
         subprocess.run(["runc", "delete", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)
-        self.layer.remove()
+        if self.layer:
+            self.layer.remove()
         if self.namespace:
             subprocess.run(["ip", "netns", "delete", self.namespace], stderr=subprocess.DEVNULL, check=False)
             self.engine.bridge.give(self.address)

@@ -12,11 +12,25 @@ import unittest
 from unittest import mock
 
 import here  # noqa: F401
+import method
 from engines import agent, lxc, qemu_microvm
-from engines.base import Spec
+from engines.base import Engine, Instance, Spec
 from workloads.base import Context
 
 SPEC = Spec(["answer", "80"], 2, 256 << 20)
+
+
+class StopTest(unittest.TestCase):
+    def test_an_instance_whose_end_was_interrupted_is_stopped_again(self):
+        engine = Engine(Context(pathlib.Path("/none")))
+        instance = Instance(engine, "name", ["sleep", "60"], SPEC)
+        with mock.patch.object(instance, "release", side_effect=KeyboardInterrupt), self.assertRaises(KeyboardInterrupt):
+            instance.stop()
+        self.assertEqual(engine.instances, [instance])
+        with mock.patch.object(instance, "release") as release:
+            method.Run.clean(types.SimpleNamespace(engines={"name": engine}))
+        release.assert_called_once()
+        self.assertEqual(engine.instances, [])
 
 
 class LxcTest(unittest.TestCase):
@@ -74,9 +88,9 @@ class LxcTest(unittest.TestCase):
                                                "lxc.cgroup.cpu.cfs_quota_us = 200000", "lxc.cgroup.pids.max = 1024"])
 
     def test_the_cause_is_told_of_what_lxc_says(self):
-        errors = io.BytesIO(b"lxc-start: kbench-1: ../src/lxc/conf.c: lxc_map_ids: 3708 newuidmap failed\n"
-                            b"lxc-start: kbench-1: ../src/lxc/tools/lxc_start.c: main: 306 The container failed to start\n")
-        self.assertEqual(lxc.LxcInstance.said(types.SimpleNamespace(errors=errors)), "newuidmap failed")
+        errors = ("lxc-start: kbench-1: ../src/lxc/conf.c: lxc_map_ids: 3708 newuidmap failed\n"
+                  "lxc-start: kbench-1: ../src/lxc/tools/lxc_start.c: main: 306 The container failed to start\n")
+        self.assertEqual(lxc.LxcInstance.said(types.SimpleNamespace(complaints=lambda: errors)), "newuidmap failed")
 
     def test_cgroups_go_with_those_in_them(self):
         (self.directory / "group/below/further").mkdir(parents=True)
@@ -113,6 +127,10 @@ class QemuTest(unittest.TestCase):
         self.assertEqual(self.after(self.words(tap=9), "-netdev"), ["tap,id=net0,fd=9,vhost=on"])
         self.assertEqual(self.after(self.words(tap=9, vhost=False), "-netdev"), ["tap,id=net0,fd=9,vhost=off"])
         self.assertIn("virtio-net-device,netdev=net0,mac=02:00:00:00:00:07", self.words(tap=9))
+
+    def test_what_a_guest_complains_of_before_its_end(self):
+        text = "nosuch is not there\r\n[    2.067092] reboot: Restarting system\r\n"
+        self.assertEqual(qemu_microvm.QemuInstance.said(types.SimpleNamespace(complaints=lambda: text)), "nosuch is not there")
 
     def test_description(self):
         files = qemu_microvm.description(["answer", 80], "name", b"\2\0\0\0\0\7", "10.0.0.2")

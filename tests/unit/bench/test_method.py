@@ -22,6 +22,7 @@ class Engine:
     def __init__(self, name, broken=None):
         self.name = self.title = name
         self.broken, self.cleaned = broken, False
+        self.instances = []
 
     def prepare(self, root):
         if self.broken:
