@@ -11,12 +11,12 @@ from engines.base import Engine, Instance
 BIND, RECURSIVE, PRIVATE = 4096, 16384, 1 << 18
 
 
-def end_within(place):
-    """Ends the processes whose root it is: what has lost its parents is in no instance any more."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+def end_all(belongs):
+    """Ends the processes on the host of which that is so: what has lost its parents is found in no other way."""
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
         try:
-            if os.path.samefile(f"/proc/{pid}/root", place):
-                os.kill(int(pid), signal.SIGKILL)
+            if belongs(pid):
+                os.kill(pid, signal.SIGKILL)
         except OSError:
             pass  # It has ended by itself.
 
@@ -24,6 +24,10 @@ def end_within(place):
 class HostInstance(Instance):
     def inside(self, argv):
         return ["chroot", self.engine.place(self.spec), *argv]
+
+    def release(self):
+        # Such as what a server has started anew while it was ended from below.
+        end_all(lambda pid: os.getsid(pid) == self.process.pid)
 
 
 class Host(Engine):
@@ -62,7 +66,7 @@ class Host(Engine):
 
     def clean(self):
         for each in getattr(self, "layers", {}).values():
-            end_within(each.path)
+            end_all(lambda pid, path=each.path: os.path.samefile(f"/proc/{pid}/root", path))
             # A lazy unmount takes what is mounted below along.
             each.remove()
         self.layers = {}
