@@ -14,10 +14,11 @@ import results
 import root
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
-RESULTS = "results.json"
 CPUS, MEMORY, DISK = 2, "8G", "16G"
 DAY = 24 * 60 * 60
-# The second disk is the root file system: $1 is where it is kept on the host outside, and has its checksum.
+ENDS = (0, 1)  # exit statuses of a run that came to its end, or was ended in order
+# The second disk is the root file system: $1 is where it is kept on the host outside, and has its checksum. $2 is the file of
+# results.
 INSIDE = f"""
 set -e
 mkfs.ext4 -q "$LAB_DISKS"
@@ -25,8 +26,8 @@ mkdir -p /mnt/bench /run/bench-root
 mount "$LAB_DISKS" /mnt/bench
 cp "$1/{root.CHECKSUM}" /run/bench-root/
 ln -s /dev/vdb /run/bench-root/{root.IMAGE}
-shift
-exec "$KVMBOX_PROGRAM" bench --root /run/bench-root --dir /mnt/bench -o "$LAB_OUT/{RESULTS}" "$@"
+cd "$LAB_OUT"
+exec "$KVMBOX_PROGRAM" bench --root /run/bench-root --dir /mnt/bench -o "${{@:2}}"
 """
 
 
@@ -42,7 +43,7 @@ def find():
 def run(words, output, argv, found):
     """kvmbox bench with these @words on an emulated host, and its results in @output.
 
-    @argv: the words of this run, for the record. @found: the Root.
+    @argv: the words of this run, for the record. @found: the Root. Returns why it was left before its end, or None.
     """
     program = find()
     with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir="/var/tmp") as directory:
@@ -50,25 +51,28 @@ def run(words, output, argv, found):
         extra = ["-drive", disk, "-device", "virtio-blk-pci,drive=root"]
         command = [program, "--cpus", CPUS, "--mem", MEMORY, "--disk", DISK, "--timeout", DAY,
                    *(word for each in extra for word in ("--qemu-arg", each)),
-                   "--", "bash", "-c", INSIDE, "bench", found.image.parent, *words]
+                   "--", "bash", "-c", INSIDE, "bench", found.image.parent, output.name, *words]
         process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, env={**os.environ, "LAB_OUT": directory},
                                    start_new_session=True)
         try:
-            why = f"the emulated host ended with status {process.wait()}"
+            status, why = process.wait(), None
+            if status not in ENDS:
+                why = f"the emulated host ended with status {status}"
         except KeyboardInterrupt as interrupt:
             process.terminate()
             process.wait()
             why = str(interrupt) or results.INTERRUPTED
-        made = pathlib.Path(directory) / RESULTS
+        made = pathlib.Path(directory) / output.name
         if not made.exists():
-            raise results.Problem(f"{why}, before anything was measured")
+            raise results.Problem(f"{why or 'the run on the emulated host failed'}, before anything was measured")
         keep(made, output, argv, why)
+        return why
 
 
 def keep(made, output, argv, why):
     """Saves the file of results @made as @output; where it was left before its end, with @why."""
     data = results.load(made).data
     data["command"] = ["kvmbox", "bench", *argv]
-    if data["why_incomplete"] == results.BEGUN:
+    if why and not data["complete"]:
         data["why_incomplete"] = why
     results.save(data, output)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmbox bench without a command: measures, and what its options are."""
 import datetime
+import fcntl
 import math
 import os
 import pathlib
@@ -56,6 +57,7 @@ LONGS = ("engine=", "workload=", "output=", "page=", "rounds=", "warm-up=", "sec
 SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40}
 OUTER = ("--lab", "--output", "-o", "--page", "--dir")
 EMULATED = 6  # patience: how much longer what is waited for may take on an emulated host
+LOCK = "/run/kvmbox-bench.lock"
 PARTLY = 1  # exit status of a run that has not measured all that it should
 LEAST_MEMORY = 128 << 20
 
@@ -195,13 +197,15 @@ def run(options, argv):
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     if options.lab:
-        lab.run(options.inner, options.output, argv, root.get(say))
+        # Who comes to an end there has said so.
+        told = lab.run(options.inner, options.output, argv, root.get(say)) is None
     else:
         run_here(options, argv)
+        told = False
     made = results.load(options.output)
     if options.page:
         results.write(options.page, page.page(made))
-    if not options.root:
+    if not told:
         say(f"{made['why_incomplete']}: what was measured until then is in {options.output}" if not made["complete"]
             else f"the results are in {options.output}")
     return 0 if made["complete"] and not made["failures"] else PARTLY
@@ -213,11 +217,17 @@ def run_here(options, argv):
     free, needed = shutil.disk_usage(options.directory).free, context.data_bytes + (256 << 20)
     if free < needed:
         raise results.Problem(f"{options.directory} has {free >> 20} MiB left, and {needed >> 20} MiB are needed: choose another --dir")
-    found = root.get(say, options.root)
-    with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir=options.directory, ignore_cleanup_errors=True) as directory:
-        context = options.context(pathlib.Path(directory))
-        with found.mounted(context.directory / "root"):
-            measure(options, context, found, argv)
+    # What engines make has names of its own in each run, but not all, and two at once would measure each other.
+    with open(LOCK, "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise results.Problem("another kvmbox bench is measuring on this host: wait for its end") from None
+        found = root.get(say, options.root)
+        with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir=options.directory, ignore_cleanup_errors=True) as directory:
+            context = options.context(pathlib.Path(directory))
+            with found.mounted(context.directory / "root"):
+                measure(options, context, found, argv)
 
 
 def measure(options, context, found, argv):

@@ -32,7 +32,7 @@ class HostInstance(Instance):
 
 class Host(Engine):
     name, title = "host", "host (no isolation)"
-    hardened = "nothing: a chroot, in which the programs are those of the root"
+    hardened = "nothing, and no limits: a chroot, in which the programs are those of the root"
 
     def version(self):
         return os.uname().release
