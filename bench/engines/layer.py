@@ -41,12 +41,12 @@ def mount_mapped(source, target, first, count):
 
     tree = call(OPEN_TREE, AT_FDCWD, os.fsencode(source), TREE_CLONE)
     # A user namespace, of which only the map is wanted, lives as long as a process in it.
-    with subprocess.Popen(["unshare", "--user", "--", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as holder:
+    with subprocess.Popen(["unshare", "--user", "--", "sh", "-c", "echo; exec cat"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, bufsize=0) as holder:
         namespace = None
         try:
-            holder.stdin.write(b"\n")
             if not holder.stdout.read(1):
-                raise Failure("cannot make a user namespace")
+                raise Failure("cannot make a user namespace: user.max_user_namespaces may forbid it")
             for kind in ("uid_map", "gid_map"):
                 pathlib.Path(f"/proc/{holder.pid}/{kind}").write_text(f"0 {first} {count}\n")
             namespace = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY)
