@@ -220,7 +220,7 @@ class Docker(Engine):
 
 
 def places():
-    """Directories that a dockerd leaves behind, its cgroups among them."""
+    """Directories that a dockerd leaves behind, its cgroups among them. AppArmor's profile docker-default stays: all share it."""
     return [*map(pathlib.Path, ELSEWHERE), CGROUPS / "docker", *(each / "docker" for each in CGROUPS.iterdir() if each.is_dir())]
 
 
