@@ -20,6 +20,7 @@ import stats
 import table
 import workloads
 from engines.base import field, read, version_of
+from workloads import containment
 from workloads.base import Context
 
 HELP = """\
@@ -44,13 +45,16 @@ Measure what isolation costs: the same workloads in several engines, in turns.
       --seed N          of the order in which engines take their turns (default: 1)
       --list            show engines and workloads, and what is missing
       --setup           install what is missing, by apt
+      --panic-host      at the very end have instances crash the kernel that they share
+                        with this host, WHICH GOES DOWN, with all that runs on it: only
+                        for a machine that may; the results are on its disk before
   -h, --help            show this help
 
 kvmbox bench COMMAND --help tells more of a command, man kvmbox-bench of all.
 """
 
 LONGS = ("engine=", "workload=", "output=", "page=", "rounds=", "warm-up=", "seconds=", "short", "time-limit=", "cpus=", "mem=",
-         "dir=", "seed=", "list", "setup", "root=")
+         "dir=", "seed=", "list", "setup", "panic-host", "root=")
 SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40}
 STOPPED = 1  # exit status of a run that is not complete
 LEAST_MEMORY = 128 << 20
@@ -120,6 +124,9 @@ class Options:
             if file and not pathlib.Path(file).absolute().parent.is_dir():
                 raise Usage(f"{name}: there is no directory {pathlib.Path(file).parent} for {file}")
         self.made, self.root = made, values.get("--root")
+        self.panic_host = "--panic-host" in values
+        if self.panic_host and "containment" not in [each.name for each in self.workloads]:
+            raise Usage("--panic-host belongs to the workload containment, which is not to be measured")
         self.list, self.setup = "--list" in values, "--setup" in values
 
     def context(self, directory):
@@ -208,7 +215,8 @@ def measure(options, context, found, argv):
     if not usable:
         raise results.Problem("no engine can be measured: " + "; ".join(f"{each.title}: {why}" for each, why in chosen))
     steps = method.plan(options.rounds, options.warm_up, [each.name for each in options.workloads],
-                        [each.name for each in usable], options.seed)
+                        [each.name for each in usable], options.seed,
+                        [each.name for each in options.workloads if each.once])
     live = table.Live(results.Results(data), steps, sys.stdout)
 
     def save(what):
@@ -216,14 +224,23 @@ def measure(options, context, found, argv):
 
     save(data)  # So that a place that cannot be written to is known before hours have passed.
     made = method.Run(data, usable, options.workloads, context, live, save, options.time_limit)
+
+    def record():
+        save(data)
+        if options.page:
+            results.write(options.page, page.page(results.load(options.output)))
+
     try:
         made.prepare(found)
         why = made.go()
+        if options.panic_host and not why:
+            live.finish()
+            say("the host's kernel is crashed now, by instances that share it")
+            containment.panic_host(usable, context, data["outcomes"], record)
     finally:
         made.clean()
     live.finish()
-    if options.page:
-        results.write(options.page, page.page(results.load(options.output)))
+    record()
     if why:
         say(f"{why}: what was measured until then is in {options.output}")
         return STOPPED

@@ -18,6 +18,7 @@ class HostInstance(Instance):
 class Host(Engine):
     name, title = "host", "host (no isolation)"
     hardened = "nothing: a chroot, in which the programs are those of the root"
+    limited = False
 
     def version(self):
         return os.uname().release

@@ -38,7 +38,7 @@ class Series:
 @dataclasses.dataclass
 class Outcome:
     what: str
-    survived: bool
+    survived: bool  # or None: not tried
     words: str
 
 
@@ -54,7 +54,7 @@ class Context:
     data_bytes: int = 2 << 30
     file_bytes: int = 256 << 20
     patience: float = 1  # how much longer than on a real host things may take
-    sample_seconds: float = 0.02
+    sample_seconds: float = 0.005  # from one question of a probe of latency to the next
 
     @property
     def timeout(self):
@@ -86,6 +86,7 @@ class Workload:
     name = title = question = ""
     metrics = ()
     drops_caches = False
+    once = False  # whether it is measured in the last round alone
 
     def metrics_of(self, context):
         """Those that it measures in a run."""
