@@ -40,9 +40,11 @@ class Host(Engine):
             layer.mount("/dev", made.path / "dev", "", BIND | RECURSIVE)
             layer.mount("none", made.path / "dev", "", PRIVATE | RECURSIVE)
             layer.mount("tmpfs", made.path / "tmp", "tmpfs")
-            if spec.data_dir:
-                layer.mount(spec.data_dir, made.path / "data", "", BIND)
-        return self.layers[key].path
+        place = self.layers[key].path
+        if spec.data_dir and not os.path.samefile(spec.data_dir, place / "data"):  # not yet, or it is another than last time
+            layer.unmount(place / "data")
+            layer.mount(spec.data_dir, place / "data", "", BIND)
+        return place
 
     def start(self, spec):
         return HostInstance(self, self.new_name(), ["chroot", self.place(spec), *spec.argv], spec,

@@ -215,10 +215,10 @@ def idle(engine, context, data):
 class Neighbour(Workload):
     name, title = "neighbour", "Noisy neighbour"
     question = "How long does an instance take to answer, beside another that behaves badly?"
-    metrics = (*(Metric(f"{name}_{phase}", f"Latency {title}, {percentile}", "s")
+    metrics = (*(Metric(f"{name}_{phase}", f"{percentile} {title}", "s")
                  for name, percentile, *_ in PERCENTILES for phase, title in PHASES),
                # Only as series: what is compared are the percentiles.
-               *(Metric(f"longest_{kind}", f"The longest waits beside {title}", "s") for kind, title in HOGS))
+               *(Metric(f"longest_{kind}", f"Longest waits beside {title}", "s") for kind, title in HOGS))
 
     def percentiles(self, phase, waits):
         for name, _, share, least in PERCENTILES:
