@@ -224,23 +224,17 @@ def measure(options, context, found, argv):
 
     save(data)  # So that a place that cannot be written to is known before hours have passed.
     made = method.Run(data, usable, options.workloads, context, live, save, options.time_limit)
-
-    def record():
-        save(data)
-        if options.page:
-            results.write(options.page, page.page(results.load(options.output)))
-
     try:
         made.prepare(found)
         why = made.go()
         if options.panic_host and not why:
-            live.finish()
-            say("the host's kernel is crashed now, by instances that share it")
-            containment.panic_host(usable, context, data["outcomes"], record)
+            say("everything is measured; now this host is crashed by instances that share its kernel")
+            containment.panic_host(usable, context, data["outcomes"], lambda: save(data))
     finally:
         made.clean()
     live.finish()
-    record()
+    if options.page:
+        results.write(options.page, page.page(results.load(options.output)))
     if why:
         say(f"{why}: what was measured until then is in {options.output}")
         return STOPPED
