@@ -18,7 +18,7 @@ from results import Problem
 IMAGE = "root.erofs"
 HERE = pathlib.Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
-WANTED = ("busybox-static", "fio", "iperf3", "wrk", "postgresql-15", "gcc", "libc6-dev")
+WANTED = ("busybox-static", "fio", "iperf3", "nginx", "wrk", "postgresql-15", "gcc", "libc6-dev")
 # What apt would add for the packages' scripts, and what compiles queries for PostgreSQL, which is left off.
 UNUSED = ("adduser", "debconf", "dpkg", "init-system-helpers", "libllvm14", "libz3-4", "logsave", "openssl", "passwd", "perl",
           "perl-base", "perl-modules-5.36", "libperl5.36", "libgdbm6", "libgdbm-compat4", "postgresql-common",
@@ -27,12 +27,12 @@ UNUSED = ("adduser", "debconf", "dpkg", "init-system-helpers", "libllvm14", "lib
 LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian", "usr/share/bug",
             "usr/lib/postgresql/15/lib/bitcode", "usr/lib/systemd", "lib/systemd", "lib/udev", "etc/init.d")
 APPLETS = ("sh", "mount", "umount", "ip", "cat", "sleep", "sync", "mkdir", "rm", "dd", "ls", "chown", "chmod", "kill", "ps", "id",
-           "true", "yes", "su", "setuidgid", "httpd", "env", "tail", "nproc", "uname", "mknod", "sha256sum")
+           "true", "yes", "su", "env", "tail", "nproc", "uname", "mknod", "sha256sum")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\npostgres:x:100:100:PostgreSQL:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 GROUP = "root:x:0:\ntty:x:5:\npostgres:x:100:\nnogroup:x:65534:\n"
 POSTGRES = "/usr/lib/postgresql/15/bin"
-TRIED = (("fio", "--version"), ("iperf3", "--version"), ("gcc", "--version"), (f"{POSTGRES}/postgres", "--version"),
-         (f"{POSTGRES}/pgbench", "--version"), (f"{POSTGRES}/initdb", "--version"), ("busybox", "true"), ("loop", "calls", "0"),
+TRIED = (("fio", "--version"), ("iperf3", "--version"), ("nginx", "-v"), ("gcc", "--version"),
+         (f"{POSTGRES}/postgres", "--version"), (f"{POSTGRES}/pgbench", "--version"), (f"{POSTGRES}/initdb", "--version"), ("busybox", "true"), ("loop", "calls", "0"),
          ("gcc", "-O2", "-o", "/dev/null", "/usr/src/compiled.c"))
 
 
@@ -71,8 +71,9 @@ class Root:
             _run(["umount", "--lazy", directory], "the root file system cannot be unmounted")
 
     def command(self, *words):
-        """What runs a program of it on the host."""
-        return ["chroot", self.tree, *words]
+        """What runs a program of it on the host: with the host's devices and a /tmp, which nobody else sees and go with it."""
+        return ["unshare", "--mount", "sh", "-c",
+                'mount -t tmpfs tmpfs "$0/tmp" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"', self.tree, *words]
 
 
 def _solve(directory):

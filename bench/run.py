@@ -133,7 +133,7 @@ class Options:
         context = Context(directory, self.seconds, self.cpus, self.memory)
         if self.short:
             context.instances, context.at_once = 2, (3,)
-            context.data_bytes, context.file_bytes = 256 << 20, 16 << 20
+            context.data_bytes, context.file_bytes, context.scale = 256 << 20, 16 << 20, 1
         return context
 
 
@@ -158,7 +158,7 @@ def describe(options, context, chosen, found, argv):
                 "carries_over": each.carries_over} for workload in options.workloads for each in workload.metrics_of(context)]
     versions = {name: version_of(*found.command(*words)) for name, words in (
         ("fio", ["fio", "--version"]), ("iperf3", ["iperf3", "--version"]), ("gcc", ["gcc", "--version"]),
-        ("postgresql", [f"{root.POSTGRES}/postgres", "--version"]))}
+        ("nginx", ["nginx", "-v"]), ("wrk", ["wrk", "-v"]), ("postgresql", [f"{root.POSTGRES}/postgres", "--version"]))}
     return {
         "schema": results.ID, "made": options.made.isoformat(timespec="seconds"), "command": ["kvmbox", "bench", *argv],
         "complete": False, "why_incomplete": "it has only begun", "machine": machine.machine(context.directory, versions),

@@ -7,8 +7,8 @@ import subprocess
 from results import Problem
 
 # Of the host itself: program, package.
-HOST = (("ip", "iproute2"), ("chroot", "coreutils"), ("mkfs.ext4", "e2fsprogs"), ("mkfs.erofs", "erofs-utils"),
-        ("dpkg-deb", "dpkg"), ("tar", "tar"))
+HOST = (("ip", "iproute2"), ("chroot", "coreutils"), ("unshare", "util-linux"), ("mkfs.ext4", "e2fsprogs"),
+        ("mkfs.erofs", "erofs-utils"), ("dpkg-deb", "dpkg"), ("tar", "tar"))
 
 
 def missing_here():

@@ -3,9 +3,12 @@
 import contextlib
 import dataclasses
 import itertools
+import os
 import pathlib
+import select
 import shutil
 import socket
+import subprocess
 import time
 
 from engines.base import Failure, Spec
@@ -53,8 +56,14 @@ class Context:
     at_once: tuple = (10, 50)
     data_bytes: int = 2 << 30
     file_bytes: int = 256 << 20
+    scale: int = 10  # of pgbench's tables, in 16 MB each
     patience: float = 1  # how much longer than on a real host things may take
     sample_seconds: float = 0.005  # from one question of a probe of latency to the next
+
+    @property
+    def whole_seconds(self):
+        """For programs that take no parts of seconds."""
+        return max(1, round(self.seconds))
 
     @property
     def timeout(self):
@@ -95,6 +104,25 @@ class Workload:
     def measure(self, engine, context):
         """Yields Samples, Series and Outcomes; what it has yielded before a Failure counts."""
         raise NotImplementedError
+
+
+def beside(engine, words, timeout):
+    """Runs a program of the root on the host, beside an instance: (status, its standard output, its errors)."""
+    try:
+        done = subprocess.run([str(word) for word in engine.root.command(*words)], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=timeout, errors="replace")
+    except subprocess.TimeoutExpired:
+        raise Failure(f"{words[0]} did not end within {timeout:.0f} s") from None
+    return done.returncode, done.stdout, done.stderr
+
+
+def written(instance):
+    """All that an instance, which has ended, has written; some engines make one stream of two."""
+    data, stdout = instance.buffer, instance.process.stdout
+    while select.select([stdout], [], [], 0)[0] and (more := os.read(stdout.fileno(), 65536)):
+        data += more
+    instance.errors.seek(0)
+    return (data + instance.errors.read()).decode(errors="replace").replace("\r", "")
 
 
 def free_port():

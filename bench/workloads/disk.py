@@ -41,7 +41,7 @@ class Disk(Workload):
         return parse(output)
 
     def measure(self, engine, context):
-        timed = ["--time_based", f"--runtime={max(1, round(context.seconds))}"]
+        timed = ["--time_based", f"--runtime={context.whole_seconds}"]
         with context.data() as data, engine.start(context.spec(["answer"], data_dir=data)) as instance:
             instance.first_instruction()
             self.fio(instance, context, "--rw=write", "--bs=1M", "--end_fsync=1")

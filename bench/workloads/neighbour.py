@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a neighbour that behaves badly, in another instance of the same engine, does to the latency of a probe.
+"""What a neighbour that behaves badly, in another instance of the same engine, does to the latency of a probe
+and to pgbench.
 
 The hogs (programs/hog.c) do their worst within their instance, whose limits are those of all instances. What would be a
 danger to the host itself is bounded besides, as engines differ in whether they bound it, and one (the host) bounds nothing:
@@ -21,6 +22,7 @@ import time
 import stats
 from engines.base import Failure, read, tail
 from workloads.base import Metric, Sample, Series, Workload, free_port
+from workloads.postgres import Database
 
 HOGS = (("cpu", "a CPU hog"), ("disk", "a disk hog"), ("memory", "a memory hog"), ("fork", "a fork bomb"))
 PHASES = (*((kind, f"beside {title}") for kind, title in HOGS), ("alone", "alone"))
@@ -77,6 +79,12 @@ def longest(waits, begin, width):
         moment = int((t - begin) // width)
         found[moment] = max(found.get(moment, 0), wait)
     return [((moment + 0.5) * width, wait) for moment, wait in sorted(found.items())]
+
+
+def percentiles(prefix, phase, waits):
+    for name, _, share, least in PERCENTILES:
+        if len(waits) >= least:
+            yield Sample(f"{prefix}{name}_{phase}", stats.quantile(waits, share))
 
 
 class Probe(threading.Thread):
@@ -172,6 +180,12 @@ class Output:
             raise Failure(f"a program ended with status {status}: {tail(self.buffer.decode(errors='replace'))}")
 
 
+    def must_run(self):
+        """A Failure if it does not any more."""
+        if self.process.poll() is not None:
+            raise Failure(f"a program ended too soon, with status {self.process.returncode}")
+
+
 @contextlib.contextmanager
 def inside(instance, *argv):
     """The Output of a program in an instance, that is ended afterwards."""
@@ -218,19 +232,26 @@ class Neighbour(Workload):
     metrics = (*(Metric(f"{name}_{phase}", f"{percentile} {title}", "s")
                  for name, percentile, *_ in PERCENTILES for phase, title in PHASES),
                # Only as series: what is compared are the percentiles.
-               *(Metric(f"longest_{kind}", f"Longest waits beside {title}", "s") for kind, title in HOGS))
-
-    def percentiles(self, phase, waits):
-        for name, _, share, least in PERCENTILES:
-            if len(waits) >= least:
-                yield Sample(f"{name}_{phase}", stats.quantile([wait for _, wait in waits], share))
+               *(Metric(f"longest_{kind}", f"Longest waits beside {title}", "s") for kind, title in HOGS),
+               *(Metric(f"pgbench_{phase}", f"pgbench {title}", "1/s", "higher") for phase, title in PHASES),
+               *(Metric(f"pgbench_{name}_{phase}", f"pgbench {percentile} {title}", "s")
+                 for name, percentile, *_ in PERCENTILES for phase, title in PHASES))
 
     def measure(self, engine, context):
         with context.data() as data, answering(engine, context, data / "probe") as (_, probe):
             begin = time.monotonic()
-            yield from self.percentiles("alone", probe.waits(begin, begin + context.seconds))
+            yield from percentiles("", "alone", [wait for _, wait in probe.waits(begin, begin + context.seconds)])
             for kind, _ in HOGS:
                 yield from self.beside(kind, engine, context, data / "hog", probe)
+        with context.data() as data, idle(engine, context, data / "probe") as instance, Database(instance, context) as database:
+            yield from self.transactions("alone", database)
+            for kind, _ in HOGS:
+                # It is ended with its instance; its time is only to be long enough.
+                with (idle(engine, context, data / "hog") as other,
+                      inside(other, "hog", kind, f"{4 * context.timeout:g}", bound(kind, engine, context), "/data") as hog):
+                    hog.line("hogging", context.timeout)
+                    yield from self.transactions(kind, database)
+                    hog.must_run()
 
     def beside(self, kind, engine, context, data, probe):
         """The hog has its time between two that are without it, which are there to be looked at."""
@@ -241,8 +262,13 @@ class Neighbour(Workload):
                 hog.line("hogging", context.timeout)
                 begin = time.monotonic()
                 end = begin + context.seconds
-                yield from self.percentiles(kind, probe.waits(begin, end))
+                yield from percentiles("", kind, [wait for _, wait in probe.waits(begin, end)])
                 hog.end(context.timeout)
             waits = probe.waits(begin - quiet, end + quiet)
         points = longest(waits, begin, (context.seconds + 2 * quiet) / MOMENTS)
         yield Series(f"longest_{kind}", [t for t, _ in points], [wait for _, wait in points])
+
+    def transactions(self, phase, database):
+        rate, microseconds = database.transactions()
+        yield Sample(f"pgbench_{phase}", rate)
+        yield from percentiles("pgbench_", phase, [value / 1e6 for value in microseconds])

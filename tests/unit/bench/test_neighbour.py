@@ -37,19 +37,21 @@ class Waits(unittest.TestCase):
 
     def test_percentiles_only_of_enough(self):
         def names(count):
-            return {each.metric for each in neighbour.Neighbour().percentiles("fork", [(0, 1)] * count)}
+            return {each.metric for each in neighbour.percentiles("", "fork", [1] * count)}
 
         self.assertEqual(names(99), {"p50_fork"})
         self.assertEqual(names(999), {"p50_fork", "p99_fork"})
         self.assertEqual(names(1000), {"p50_fork", "p99_fork", "p999_fork"})
-        found = neighbour.Neighbour().percentiles("alone", [(t, t / 1000) for t in range(1001)])
+        found = neighbour.percentiles("", "alone", [t / 1000 for t in range(1001)])
         self.assertEqual({each.metric: round(each.value, 9) for each in found},
                          {"p50_alone": 0.5, "p99_alone": 0.99, "p999_alone": 0.999})
 
     def test_all_metrics_are_declared(self):
         declared = {each.name for each in neighbour.Neighbour.metrics}
         for phase, _ in neighbour.PHASES:
-            made = list(neighbour.Neighbour().percentiles(phase, [(0, 1)] * 1000))
+            database = types.SimpleNamespace(transactions=lambda: (100, [5] * 1000))
+            made = [*neighbour.percentiles("", phase, [1] * 1000), *neighbour.Neighbour().transactions(phase, database)]
+            self.assertEqual(len(made), 7)
             self.assertTrue(all(isinstance(each, Sample) for each in made))
             self.assertLessEqual({each.metric for each in made}, declared)
 

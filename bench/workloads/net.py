@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a TCP connection carries between the host and an instance, by iperf3: its server in the instance, its client beside."""
+import json
+import re
+
+from engines.base import Failure, tail
+from workloads.base import Metric, Sample, Workload, beside, free_port, written
+
+STREAMS = (1, 4)
+# Name, in words, what the client is told.
+WAYS = (("into", "TCP in", ()), ("out", "TCP out", ("-R",)))
+
+
+def parse(output):
+    """(bytes a second that arrived, bytes sent, segments sent again) from the client's JSON."""
+    try:
+        found = json.loads(output)
+        if "error" in found:
+            raise Failure(f"iperf3: {found['error']}")
+        sent, received = found["end"]["sum_sent"], found["end"]["sum_received"]
+        return received["bits_per_second"] / 8, sent["bytes"], sent["retransmits"]
+    except (ValueError, KeyError, TypeError):
+        raise Failure(f"iperf3: {tail(output)}") from None
+
+
+def reason(said):
+    """Why the server has ended: its last line is only that it does."""
+    found = re.search(r"^iperf3: error - (.+)$", said, re.MULTILINE)
+    return found[1] if found else tail(said)
+
+
+def wait(instance, port, number, timeout=None):
+    """Until the server is ready for its test @number; a client that came while one ends would be sent away."""
+    try:
+        instance.line(f"Server listening on {port} (test #{number})", timeout)
+    except Failure:
+        if instance.alive():
+            raise
+        raise Failure(f"iperf3's server has ended: {reason(written(instance))}") from None
+
+
+class Net(Workload):
+    name, title = "net", "Network"
+    question = "What does TCP carry between the host and an instance? (To the host itself that is its loopback: no network is crossed.)"
+    metrics = (*(Metric(f"{name}_{number}", f"{words}, {number} stream{'s' if number > 1 else ''}", "bytes/s", "higher")
+                 for name, words, _ in WAYS for number in STREAMS),
+               Metric("again", "Segments sent again, per GiB", "count"))
+
+    def measure(self, engine, context):
+        port, sent, again = free_port(), 0, 0
+        # Without a line for each interval, which nobody would read.
+        server = ["iperf3", "-s", "-p", port, "-i", "0", "--forceflush"]
+        with engine.start(context.spec(server, port=port)) as instance:
+            tests = [(f"{name}_{number}", number, options) for name, _, options in WAYS for number in STREAMS]
+            for test, (name, number, options) in enumerate(tests, 1):
+                wait(instance, port, test)
+                _, output, errors = beside(engine, ["iperf3", "-J", "-c", instance.ip(), "-p", port, "-P", number,
+                                                    "-t", context.whole_seconds, "-i", "0", *options], context.timeout)
+                rate, size, segments = parse(output or errors)
+                sent, again = sent + size, again + segments
+                yield Sample(name, rate)
+        # Of all together, since there are few.
+        yield Sample("again", again / (sent / 2**30))
