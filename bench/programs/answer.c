@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * answer [PORT [FILE]]: says "first" at once. With a PORT it listens there, says "listening", and answers
- * every byte with the same, after 4 KiB have reached the disk under FILE where there is one; but 'r' when it has read all of
- * FILE, and 'f' when it has had a child, or with 'F' where it could not. Else it is idle.
+ * every byte with the same, after 4 KiB have reached the disk under FILE where there is one; but 'r' when
+ * it has read all of FILE, and 'f' when it has had a child, or with 'F' where it could not. Else it is idle.
  */
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -48,7 +48,9 @@ static void converse(int fd, int file, const char *block, size_t size)
 	while (read(fd, &byte, 1) == 1) {
 		if (byte == 'f')
 			byte = have_child() ? 'f' : 'F';
-		else if (file >= 0 && (byte == 'r' ? !read_all(file) : pwrite(file, block, size, 0) != (ssize_t)size))
+		else if (file >= 0 && byte == 'r' && !read_all(file))
+			break;
+		else if (file >= 0 && byte != 'r' && pwrite(file, block, size, 0) != (ssize_t)size)
 			break;
 		if (write(fd, &byte, 1) != 1)
 			break;

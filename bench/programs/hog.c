@@ -3,16 +3,16 @@
  * hog KIND SECONDS BOUND [DIR]: a bad neighbour, for so long. Says "hogging" when it begins.
  *
  *   cpu     BOUND processes that compute
- *   disk    writes 1 MiB after another to a file of BOUND bytes in DIR, each to the disk, and reads it from there
+ *   disk    writes a file of BOUND bytes in DIR, each MiB to the disk, and reads it from there
  *   memory  touches BOUND bytes, and when it has them, or is killed for them, begins anew
  *   fork    BOUND processes that all want to be more
- *   table   BOUND processes that sleep, or as many as there can be; says "held NUMBER WHY" when there are no more
- *   cache   writes a file of BOUND bytes in DIR and reads it again and again; says "held BYTES WHY" after the second time
- *   panic   the end of the kernel that it runs on; says "refused WHAT" of what does not bring it about
+ *   table   BOUND processes that sleep, or as many as there can be: "held NUMBER WHY"
+ *   cache   writes a file of BOUND bytes in DIR and reads it on and on: "held BYTES WHY"
+ *   panic   the end of the kernel that it runs on, or "refused WHAT" of what does not do it
  *
- * None of it outlives its time, whatever becomes of whoever started it: every process has an alarm of its own and dies
- * with its parent, and all of them are one process group, which is killed as a whole. If memory is short, the kernel
- * takes them before all others.
+ * None of it outlives its time, whatever becomes of whoever started it: every process has an alarm
+ * of its own and dies with its parent, and all of them are one process group, which is killed as a
+ * whole. If memory is short, the kernel takes them before all others.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -130,7 +130,8 @@ static void use_disk(long bound, const char *dir)
 static void eat(long bound)
 {
 	for (long eaten = 0; eaten < bound; eaten += MIB) {
-		void *piece = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *piece =
+			mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (piece == MAP_FAILED)
 			break;
@@ -235,11 +236,13 @@ static void panic(void)
 	char path[64];
 
 	for (int i = 0; i < 2; i++) {
-		if (i == 1 && ((mkdir(procs[i], 0700) && errno != EEXIST) || mount("proc", procs[i], "proc", 0, NULL))) {
+		if (i == 1 && ((mkdir(procs[i], 0700) && errno != EEXIST) ||
+			       mount("proc", procs[i], "proc", 0, NULL))) {
 			refused("mount of proc");
 			continue;
 		}
 		snprintf(path, sizeof(path), "%s/sysrq-trigger", procs[i]);
+		errno = 0;
 		if (put(path, "c"))
 			nap();
 		refused(path);
