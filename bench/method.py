@@ -7,8 +7,6 @@ import results
 from engines.base import Failure
 from workloads.base import Outcome, Sample, Series
 
-INTERRUPTED = "interrupted by the user"
-
 
 def order(engines, seed, number, workload):
     """The turns of a round: at random, so that no engine always follows the same other."""
@@ -101,7 +99,7 @@ class Run:
                 self.step(number, workload, engine)
                 self.live.end()
         except KeyboardInterrupt as interrupt:
-            why = str(interrupt) or INTERRUPTED
+            why = str(interrupt) or results.INTERRUPTED
         self.data["complete"], self.data["why_incomplete"] = why is None, why
         self.save(self.data)
         return why

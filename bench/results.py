@@ -13,6 +13,9 @@ import stats
 
 SCHEMA = pathlib.Path(__file__).with_name("schema.json")
 ID = "kvmbox-bench-1"
+# Why a run is not complete.
+BEGUN = "it was broken off"  # as long as nobody has said more
+INTERRUPTED = "interrupted by the user"
 KINDS = {"object": "an object", "array": "an array", "string": "a string", "integer": "a whole number",
          "number": "a number", "boolean": "true or false", "null": "null"}
 

@@ -15,7 +15,7 @@ import tempfile
 
 from results import Problem
 
-IMAGE = "root.erofs"
+IMAGE, CHECKSUM = "root.erofs", "sha256"
 HERE = pathlib.Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
 WANTED = ("busybox-static", "fio", "iperf3", "nginx", "wrk", "postgresql-15", "gcc", "libc6-dev")
@@ -55,7 +55,7 @@ class Root:
 
     def __init__(self, entry):
         self.image = entry / IMAGE
-        self.sha256 = (entry / "sha256").read_text().strip()
+        self.sha256 = (entry / CHECKSUM).read_text().strip()
 
     @contextlib.contextmanager
     def mounted(self, directory):
@@ -132,7 +132,7 @@ def _unpack(packages, entry, say):
 def get(say, entry=None):
     """The Root, made if it is not there yet; or the one in @entry, as it was made once."""
     if entry:
-        if not (pathlib.Path(entry) / "sha256").is_file():
+        if not (pathlib.Path(entry) / CHECKSUM).is_file():
             raise Problem(f"--root: {entry} is not a root file system that kvmbox bench has made")
         return Root(pathlib.Path(entry))
     with tempfile.TemporaryDirectory() as directory:
@@ -145,7 +145,7 @@ def get(say, entry=None):
     entry.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{entry}.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (entry / "sha256").exists():
+        if not (entry / CHECKSUM).exists():
             shutil.rmtree(entry, ignore_errors=True)
             try:
                 _make(packages, entry, say)
@@ -165,4 +165,4 @@ def _make(packages, entry, say):
     with open(entry / IMAGE, "rb") as image:
         while block := image.read(1 << 20):
             digest.update(block)
-    (entry / "sha256").write_text(f"{digest.hexdigest()}\n")
+    (entry / CHECKSUM).write_text(f"{digest.hexdigest()}\n")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 
 import engines
+import lab
 import machine
 import method
 import page
@@ -43,6 +44,7 @@ Measure what isolation costs: the same workloads in several engines, in turns.
       --mem SIZE        of each instance (default: 512M)
       --dir DIR         a directory on the file system under test (default: /var/tmp)
       --seed N          of the order in which engines take their turns (default: 1)
+      --lab             on an emulated host, where there is neither VT-x nor AMD-V
       --list            show engines and workloads, and what is missing
       --setup           install what is missing, by apt
       --panic-host      at the very end have instances crash the kernel that they share
@@ -54,8 +56,10 @@ kvmbox bench COMMAND --help tells more of a command, man kvmbox-bench of all.
 """
 
 LONGS = ("engine=", "workload=", "output=", "page=", "rounds=", "warm-up=", "seconds=", "short", "time-limit=", "cpus=", "mem=",
-         "dir=", "seed=", "list", "setup", "panic-host", "root=")
+         "dir=", "seed=", "lab", "list", "setup", "panic-host", "root=")
 SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40}
+OUTER = ("--lab", "--output", "-o", "--page", "--dir")
+EMULATED = 6  # patience: how much longer what is waited for may take on an emulated host
 STOPPED = 1  # exit status of a run that is not complete
 LEAST_MEMORY = 128 << 20
 
@@ -127,10 +131,12 @@ class Options:
         self.panic_host = "--panic-host" in values
         if self.panic_host and "containment" not in [each.name for each in self.workloads]:
             raise Usage("--panic-host belongs to the workload containment, which is not to be measured")
-        self.list, self.setup = "--list" in values, "--setup" in values
+        self.lab, self.list, self.setup = "--lab" in values, "--list" in values, "--setup" in values
+        # Those that are the same on an emulated host.
+        self.inner = [word for name, value in given if name not in OUTER for word in (name, value) if word]
 
     def context(self, directory):
-        context = Context(directory, self.seconds, self.cpus, self.memory)
+        context = Context(directory, self.short, self.seconds, self.cpus, self.memory)
         if self.short:
             context.instances, context.at_once = 2, (3,)
             context.data_bytes, context.file_bytes, context.scale = 256 << 20, 16 << 20, 1
@@ -161,7 +167,7 @@ def describe(options, context, chosen, found, argv):
         ("nginx", ["nginx", "-v"]), ("wrk", ["wrk", "-v"]), ("postgresql", [f"{root.POSTGRES}/postgres", "--version"]))}
     return {
         "schema": results.ID, "made": options.made.isoformat(timespec="seconds"), "command": ["kvmbox", "bench", *argv],
-        "complete": False, "why_incomplete": "it has only begun", "machine": machine.machine(context.directory, versions),
+        "complete": False, "why_incomplete": results.BEGUN, "machine": machine.machine(context.directory, versions),
         "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE, "interleaved": True,
                    "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed},
         "engines": [{"name": each.name, "title": each.title, "version": "" if why else each.version(),
@@ -194,16 +200,30 @@ def run(options, argv):
         raise results.Problem(f"this host lacks packages that every run needs: {' '.join(lacking)}; kvmbox bench --setup installs them")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
-    free = shutil.disk_usage(options.directory).free
+    if options.lab:
+        lab.run(options.inner, options.output, argv, root.get(say))
+    else:
+        run_here(options, argv)
+    made = results.load(options.output)
+    if options.page:
+        results.write(options.page, page.page(made))
+    if not options.root:
+        say(f"{made['why_incomplete']}: what was measured until then is in {options.output}" if not made["complete"]
+            else f"the results are in {options.output}")
+    return 0 if made["complete"] else STOPPED
+
+
+def run_here(options, argv):
+    """Measures on this host. Raises a Problem if nothing can be; else the results are in the file of the options."""
     context = options.context(options.directory)
-    needed = context.data_bytes + (256 << 20)
+    free, needed = shutil.disk_usage(options.directory).free, context.data_bytes + (256 << 20)
     if free < needed:
         raise results.Problem(f"{options.directory} has {free >> 20} MiB left, and {needed >> 20} MiB are needed: choose another --dir")
     found = root.get(say, options.root)
     with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir=options.directory, ignore_cleanup_errors=True) as directory:
         context = options.context(pathlib.Path(directory))
         with found.mounted(context.directory / "root"):
-            return measure(options, context, found, argv)
+            measure(options, context, found, argv)
 
 
 def measure(options, context, found, argv):
@@ -211,7 +231,7 @@ def measure(options, context, found, argv):
     usable = [engine for engine, why in chosen if not why]
     data = describe(options, context, chosen, found, argv)
     if data["machine"]["virtualisation"] == "emulated":
-        context.patience = 20
+        context.patience = EMULATED
     if not usable:
         raise results.Problem("no engine can be measured: " + "; ".join(f"{each.title}: {why}" for each, why in chosen))
     steps = method.plan(options.rounds, options.warm_up, [each.name for each in options.workloads],
@@ -233,10 +253,3 @@ def measure(options, context, found, argv):
     finally:
         made.clean()
     live.finish()
-    if options.page:
-        results.write(options.page, page.page(results.load(options.output)))
-    if why:
-        say(f"{why}: what was measured until then is in {options.output}")
-        return STOPPED
-    say(f"the results are in {options.output}")
-    return 0

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmbox as a user gets it: jailed, its own kernel, --net nat."""
-import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -17,6 +17,13 @@ class KvmboxInstance(Instance):
             self.mounted = True
             self.check(["mount", "-t", "ext4", "/dev/vdb", "/data"])
         return [self.engine.program, "exec", self.name, "--", *argv]
+
+    def ip(self):
+        said = self.check(["ip", "-4", "-o", "addr", "show", "eth0"])
+        found = re.search(r"inet ([\d.]+)", said)
+        if not found:
+            raise Failure(f"the guest's address is not to be had of it: {tail(said)}")
+        return found[1]
 
     def release(self):
         subprocess.run([self.engine.program, "rm", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -54,7 +61,7 @@ class Kvmbox(Engine):
 
     def start(self, spec):
         name = self.new_name()
-        words = [self.program, "boot", "--name", name, "--rm", "--cpus", spec.cpus, "--mem", spec.memory_bytes, "--rootfs",
+        words = [self.program, "boot", "--name", name, "--cpus", spec.cpus, "--mem", spec.memory_bytes, "--rootfs",
                  self.root.image, *self.kernel]
         if spec.port:
             words += ["--net", "nat", "-p", f"127.0.0.1:{spec.port}:{spec.port}"]

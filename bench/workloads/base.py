@@ -49,6 +49,7 @@ class Outcome:
 class Context:
     """What all of a run share. @directory is on the file system under test."""
     directory: pathlib.Path
+    short: bool = False
     seconds: float = 5  # of each thing that is measured for some time
     cpus: int = 1
     memory_bytes: int = 512 << 20
