@@ -10,9 +10,9 @@
  *   cache   writes a file of BOUND bytes in DIR and reads it on and on: "held BYTES WHY"
  *   panic   the end of the kernel that it runs on, or "refused WHAT" of what does not do it
  *
- * None of it outlives its time, whatever becomes of whoever started it: every process has an alarm
- * of its own and dies with its parent, and all of them are one process group, which is killed as a
- * whole. If memory is short, the kernel takes them before all others.
+ * None of it outlives its time, nor whoever reads what it says, who is sent an empty line now and
+ * then. Every process has an alarm of its own and dies with its parent, and all of them are one
+ * process group, which is killed as a whole. If memory is short, the kernel takes them first.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -300,8 +300,14 @@ int main(int argc, char **argv)
 	setpgid(leader, leader);
 	int status = 0;
 	pid_t pid = 0;
+	double next = now();
 
 	while (now() < deadline) {
+		if (now() > next) {
+			if (write(STDOUT_FILENO, "\n", 1) != 1)
+				break;
+			next = now() + 1;
+		}
 		pid = waitpid(-1, &status, WNOHANG);
 		if (pid == leader)
 			break;

@@ -9,7 +9,8 @@ danger to the host itself is bounded besides, as engines differ in whether they 
   LXC's default has no limit of its own. Without any isolation, where they have neither a CPU nor memory of their own, FEW.
 - Memory: half as much again as the instance may have, so that its limit is met. Without a limit, no more than others have.
 - Disk: a file of the size that the disk's workload has, too.
-- Time: every process of a hog has an alarm and dies with its parent, so that none stays behind whatever ends this program.
+- Time: every process of a hog has an alarm and dies with its parent, and that with whoever reads its output, so that none
+  stays behind whatever ends this program.
 """
 import contextlib
 import os
