@@ -36,7 +36,8 @@ THREADS_MAX = pathlib.Path("/proc/sys/kernel/threads-max")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SHARED = "shares the host's kernel: its panic is the host's, and was not tried"
 WENT_DOWN = "the host went down with it"
-STOPPED = {"table": "and was stopped by us, to leave the host the rest", "memory": "and was stopped by us, at half of the host's memory",
+STOPPED = {"table": "and was stopped by us, to leave the host the rest",
+           "memory": "and was stopped by us, at half of the host's memory",
            "few": "and was stopped by us, as nothing else would have"}
 
 
