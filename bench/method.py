@@ -15,10 +15,12 @@ def order(engines, seed, number, workload):
     return turns
 
 
-def plan(rounds, warm_up, workloads, engines, seed):
-    """Every step of a run, as (number from 0, workload, engine); the first @warm_up rounds are not kept."""
-    return [(number, workload, engine) for number in range(warm_up + rounds) for workload in workloads
-            for engine in order(engines, seed, number, workload)]
+def plan(rounds, warm_up, workloads, engines, seed, once=()):
+    """Every step of a run, as (number from 0, workload, engine); the first @warm_up rounds are not kept. Workloads that are
+    named in @once are in the last round alone."""
+    numbers = range(warm_up + rounds)
+    return [(number, workload, engine) for number in numbers for workload in workloads
+            if workload not in once or number == numbers[-1] for engine in order(engines, seed, number, workload)]
 
 
 class Run:

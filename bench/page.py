@@ -136,14 +136,17 @@ def containment_answer(results, workload):
     lost = {}
     for engine in results["engines"]:
         if engine["name"] in table:
-            whats = [what for what, each in table[engine["name"]].items() if not all(one["survived"] for one in each)]
-            lost.setdefault(tuple(whats), []).append(engine["title"])
+            whats = table[engine["name"]].items()
+            lost.setdefault((tuple(what for what, each in whats if any(one["survived"] is False for one in each)),
+                             tuple(what for what, each in whats if all(one["survived"] is None for one in each))),
+                            []).append(engine["title"])
     sentences = []
-    for whats, titles in sorted(lost.items(), key=lambda each: len(each[0])):
+    for (whats, untried), titles in sorted(lost.items(), key=lambda each: [len(part) for part in each[0]]):
         if whats:
-            sentences.append(f"with {listed(titles)} it did not survive: {listed(list(whats))}")
+            sentence = f"with {listed(titles)} it did not survive: {listed(list(whats))}"
         else:
-            sentences.append(f"the next instance survived everything with {listed(titles)}")
+            sentence = f"the next instance survived everything{' that was tried' if untried else ''} with {listed(titles)}"
+        sentences.append(sentence + (f" (not tried: {listed(list(untried))})" if untried else ""))
     return f"{capital('; '.join(sentences))}." if sentences else ""
 
 
@@ -365,13 +368,14 @@ def outcomes_figure(results, workload):
         cells = []
         for what in whats:
             each = table[engine["name"]].get(what, [])
-            alive = sum(one["survived"] for one in each)
-            said = "not tried" if not each else "✓ survived" if alive == len(each) else "✗ did not survive"
-            if 0 < alive < len(each):
-                said += f" in {len(each) - alive} of {len(each)}"
+            tried = [one["survived"] for one in each if one["survived"] is not None]
+            alive = sum(tried)
+            said = "– not tried" if not tried else "✓ survived" if alive == len(tried) else "✗ did not survive"
+            if 0 < alive < len(tried):
+                said += f" in {len(tried) - alive} of {len(tried)}"
             why = "; ".join(dict.fromkeys(one["words"] for one in each if one["words"]))
             cells.append(f'<td role="cell" data-what="{text(what)}"><span class="'
-                         f'{"survived" if alive == len(each) else "died"}">{said}</span>'
+                         f'{"untried" if not tried else "survived" if alive == len(tried) else "died"}">{said}</span>'
                          f'<span class="words">{text(why)}</span></td>')
         rows.append(f"<tr role=\"row\"{row_class(engine, both and both[0])}>{name_cell(engine)}{''.join(cells)}</tr>")
     head = "".join(f'<th scope="col" role="columnheader">{text(capital(what))}</th>' for what in whats)

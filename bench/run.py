@@ -22,6 +22,7 @@ import stats
 import table
 import workloads
 from engines.base import field, read, version_of
+from workloads import containment
 from workloads.base import Context
 
 HELP = """\
@@ -47,13 +48,16 @@ Measure what isolation costs: the same workloads in several engines, in turns.
       --lab             on an emulated host, where there is neither VT-x nor AMD-V
       --list            show engines and workloads, and what is missing
       --setup           install what is missing, by apt, and make the root file system
+      --panic-host      at the very end have instances crash the kernel that they share
+                        with this host, WHICH GOES DOWN, with all that runs on it: only
+                        for a machine that may; the results are on its disk before
   -h, --help            show this help
 
 kvmbox bench COMMAND --help tells more of a command, man kvmbox-bench of all.
 """
 
 LONGS = ("engine=", "workload=", "output=", "page=", "rounds=", "warm-up=", "seconds=", "short", "time-limit=", "cpus=", "mem=",
-         "dir=", "seed=", "lab", "list", "setup", "root=")
+         "dir=", "seed=", "lab", "list", "setup", "panic-host", "root=")
 SUFFIXES = {"K": 10, "M": 20, "G": 30, "T": 40}
 OUTER = ("--lab", "--output", "-o", "--page", "--dir")
 EMULATED = 6  # patience: how much longer what is waited for may take on an emulated host
@@ -126,6 +130,9 @@ class Options:
             if file and not pathlib.Path(file).absolute().parent.is_dir():
                 raise Usage(f"{name}: there is no directory {pathlib.Path(file).parent} for {file}")
         self.made, self.root = made, values.get("--root")
+        self.panic_host = "--panic-host" in values
+        if self.panic_host and "containment" not in [each.name for each in self.workloads]:
+            raise Usage("--panic-host belongs to the workload containment, which is not to be measured")
         self.lab, self.list, self.setup = "--lab" in values, "--list" in values, "--setup" in values
         # Those that are the same on an emulated host.
         self.inner = [word for name, value in given if name not in OUTER for word in (name, value) if word]
@@ -239,7 +246,8 @@ def measure(options, context, found, argv):
     if not usable:
         raise results.Problem("no engine can be measured: " + "; ".join(f"{each.title}: {why}" for each, why in chosen))
     steps = method.plan(options.rounds, options.warm_up, [each.name for each in options.workloads],
-                        [each.name for each in usable], options.seed)
+                        [each.name for each in usable], options.seed,
+                        [each.name for each in options.workloads if each.once])
     for sentence in data["machine"]["not_counted"]:
         say(sentence)
     live = table.Live(results.Results(data), steps, sys.stdout)
@@ -250,7 +258,10 @@ def measure(options, context, found, argv):
     save(data)  # So that a place that cannot be written to is known before hours have passed.
     made = method.Run(data, usable, options.workloads, context, live, save, options.time_limit)
     try:
-        made.go(found)
+        why = made.go(found)
+        if options.panic_host and not why:
+            say("everything is measured; now this host is crashed by instances that share its kernel")
+            containment.panic_host(usable, context, data["outcomes"], lambda: save(data))
     finally:
         made.clean()
     live.finish()

@@ -55,7 +55,7 @@ def whole_table(results, width):
         table = workload_table(results, workload["name"], width)
         lines += ["", *table] if lines and table else table
     dead = [f"  {results.engine(each['engine'])['title']}, {each['what']}: the next instance did not survive: {each['words']}"
-            for each in results["outcomes"] if not each["survived"]]
+            for each in results["outcomes"] if each["survived"] is False]
     failed = [f"  {results.workload(each['workload'])['title']}, {results.engine(each['engine'])['title']}, "
               f"round {each['round']}: {each['why']}" for each in results["failures"]]
     missing = [f"  {each['title']}: {each['missing']}" for each in results["engines"] if each["missing"]]

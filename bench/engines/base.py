@@ -61,10 +61,12 @@ def version_of(*words):
 
 
 class Engine:
-    """One way to run something. @own_kernel: whether each instance has one."""
+    """One way to run something. @own_kernel: whether each instance has one. @limited: whether it has no more than what the
+    Spec says of CPUs and memory."""
     name = title = hardened = ""
     program, packages = None, ()
     own_kernel = False
+    limited = True
 
     def __init__(self, context):
         self.context = context

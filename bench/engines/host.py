@@ -33,6 +33,7 @@ class HostInstance(Instance):
 class Host(Engine):
     name, title = "host", "host (no isolation)"
     hardened = "nothing, and no limits: a chroot, in which the programs are those of the root"
+    limited = False
 
     def version(self):
         return os.uname().release

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 from engines import layer
-from engines.base import PATH, Engine, Failure, Instance, tail
+from engines.base import PATH, STOP_SECONDS, Engine, Failure, Instance, tail
 
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
                 "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
@@ -25,8 +25,11 @@ class RuncInstance(Instance):
         return ["runc", "exec", self.name, *argv]
 
     def release(self):
-        subprocess.run(["runc", "delete", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
+        # Of a container with thousands of processes, some may still be ending.
+        deadline = time.monotonic() + STOP_SECONDS * self.engine.context.patience
+        while subprocess.run(["runc", "delete", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL, check=False).returncode != 0 and time.monotonic() < deadline:
+            time.sleep(0.2)
         if self.layer:
             self.layer.remove()
         if self.namespace:

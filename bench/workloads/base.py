@@ -41,7 +41,7 @@ class Series:
 @dataclasses.dataclass
 class Outcome:
     what: str
-    survived: bool
+    survived: bool  # or None: not tried
     words: str
 
 
@@ -59,7 +59,7 @@ class Context:
     file_bytes: int = 256 << 20
     scale: int = 10  # of pgbench's tables, in 16 MB each
     patience: float = 1  # how much longer than on a real host things may take
-    sample_seconds: float = 0.02
+    sample_seconds: float = 0.005  # from one question of a probe of latency to the next
 
     @property
     def whole_seconds(self):
@@ -96,6 +96,7 @@ class Workload:
     name = title = question = ""
     metrics = ()
     drops_caches = False
+    once = False  # whether it is measured in the last round alone
 
     def metrics_of(self, context):
         """Those that it measures in a run."""

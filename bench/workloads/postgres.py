@@ -99,6 +99,14 @@ class Database:
         """What it prints, after the time of the context."""
         return self.check([*PGBENCH, "-c", CLIENTS, "-T", self.context.whole_seconds, *words, "postgres"])
 
+    def transactions(self):
+        """(how many a second, microseconds of each) of those that write."""
+        self.check(["sh", "-c", f"rm -f {TIMES}.*"])
+        share = min(1, LOGGED_SECONDS / self.context.whole_seconds)
+        output = self.pgbench("-n", "-l", f"--log-prefix={TIMES}", f"--sampling-rate={share:.6f}")
+        # The third column of each line is its time.
+        return rate(output), latencies(self.check(["sh", "-c", f"busybox cut -d ' ' -f 3 {TIMES}.*"]))
+
 
 class Postgres(Workload):
     name, title = "postgres", "PostgreSQL"
@@ -115,10 +123,7 @@ class Postgres(Workload):
             with Database(instance, context) as database:
                 # First, while all is in memory and nothing has been changed.
                 yield Sample("reads", rate(database.pgbench("-n", "-S")))
-                share = min(1, LOGGED_SECONDS / context.whole_seconds)
-                output = database.pgbench("-n", "-l", f"--log-prefix={TIMES}", f"--sampling-rate={share:.6f}")
-                yield Sample("transactions", rate(output))
-                # The third column of each line is its time.
-                found = latencies(instance.check(["sh", "-c", f"busybox cut -d ' ' -f 3 {TIMES}.*"], context.timeout * 3))
+                transactions, found = database.transactions()
+                yield Sample("transactions", transactions)
                 yield Sample("latency", stats.quantile(found, 0.5))
                 yield Sample("latency_p99", stats.quantile(found, 0.99))
