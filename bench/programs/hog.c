@@ -7,7 +7,7 @@
  *   memory  touches BOUND bytes, and when it has them, or is killed for them, begins anew
  *   fork    BOUND processes that all want to be more
  *   table   BOUND processes that sleep, or as many as there can be: "held NUMBER WHY"
- *   cache   writes a file of BOUND bytes in DIR and reads it on and on: "held BYTES WHY"
+ *   cache   writes a file of BOUND bytes in DIR and reads it on and on; once: "held BYTES WHY"
  *   panic   the end of the kernel that it runs on, or "refused WHAT" of what does not do it
  *
  * None of it outlives its time, nor whoever reads what it says, who is sent an empty line now and
@@ -219,7 +219,7 @@ static void fill_cache(long bound, const char *dir)
 		for (long at = 0; at < held; at += MIB)
 			if (pread(fd, block, MIB, at) != MIB)
 				why = strerror(errno);
-		if (turn == 1)
+		if (turn == 0)
 			dprintf(STDOUT_FILENO, "held %ld %s\n", held, why);
 	}
 }

@@ -192,9 +192,17 @@ def panic(engine, context):
         refused = crash(first, context)
         if first.alive():
             return Outcome(PANIC, None, f"the first brought about none: {refused}")
-        told = f"the first ended after {plain(time.monotonic() - begin, 's')} ({first.said()})"
+        told = f"the first ended after {plain(time.monotonic() - begin, 's')} ({last_words(first)})"
         following.look("afterwards")
         return following.outcome(PANIC, told)
+
+
+def last_words(instance):
+    """What is said of its panic, which is not the last line of what a kernel says then."""
+    instance.errors.seek(0)
+    text = instance.errors.read().decode(errors="replace")
+    found = [line.strip() for line in text.splitlines() if "panic" in line.lower()]
+    return found[0][:200] if found else instance.said()
 
 
 def crash(instance, context):

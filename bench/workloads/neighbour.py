@@ -208,7 +208,8 @@ def answering(engine, context, data):
         instance.first_instruction()
         with inside(instance, "answer", port, FILE) as output:
             output.line("listening", context.timeout)
-            probe = Probe(instance.address, port, context.sample_seconds, context.timeout)
+            # On a slow host more questions would be a hog of their own.
+            probe = Probe(instance.address, port, context.sample_seconds * context.patience, context.timeout)
             try:
                 probe.ask()
                 probe.start()

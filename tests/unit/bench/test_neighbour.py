@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Of the workloads in which a neighbour behaves badly, what needs no instance: waits, bounds, and what is said of ends."""
 import contextlib
+import io
 import os
 import pathlib
 import subprocess
@@ -165,7 +166,8 @@ class Crashes(unittest.TestCase):
 
         @contextlib.contextmanager
         def idle(engine, context, data):
-            yield types.SimpleNamespace(alive=lambda: engine.immune, said=lambda: "Kernel panic", engine=engine,
+            yield types.SimpleNamespace(alive=lambda: engine.immune, said=lambda: "---", engine=engine,
+                                        errors=io.BytesIO(b"[1] ok\n  Kernel panic\n Kernel panic again\n---\n"),
                                         check=lambda _: "another\n" if self.own else containment.read(containment.BOOT_ID))
 
         def crash(first, context):
