@@ -170,8 +170,8 @@ class DockerTest(unittest.TestCase):
         mark = str(self.directory / "state")
         with subprocess.Popen(["sh", "-c", "sleep 100 & wait", mark], start_new_session=True) as process:
             deadline = time.monotonic() + 10
-            while docker.running(mark) != [process.pid] and time.monotonic() < deadline:  # sleep is sh until it is executed
-                time.sleep(0.01)
+            while (len(descendants(process.pid)) < 2 or docker.running(mark) != [process.pid]) and time.monotonic() < deadline:
+                time.sleep(0.01)  # its child has its command line until it is sleep
             children = descendants(process.pid)
             reaper = threading.Thread(target=process.wait)  # as PID 1 does for what dockerd has left
             reaper.start()
