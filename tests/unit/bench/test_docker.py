@@ -169,8 +169,9 @@ class DockerTest(unittest.TestCase):
     def test_finish(self):
         mark = str(self.directory / "state")
         with subprocess.Popen(["sh", "-c", "sleep 100 & wait", mark], start_new_session=True) as process:
-            self.assertEqual(docker.running(mark), [process.pid])
-            time.sleep(0.2)
+            deadline = time.monotonic() + 10
+            while (len(descendants(process.pid)) < 2 or docker.running(mark) != [process.pid]) and time.monotonic() < deadline:
+                time.sleep(0.01)  # its child has its command line until it is sleep
             children = descendants(process.pid)
             reaper = threading.Thread(target=process.wait)  # as PID 1 does for what dockerd has left
             reaper.start()
