@@ -39,7 +39,7 @@ def virtualisation(cpuinfo, has_kvm, hypervisor="", clocks=""):
     have = flags(cpuinfo)
     kind = "VT-x" if "vmx" in have else "AMD-V" if "svm" in have else None
     if not kind:
-        return "emulated", "there is a /dev/kvm, but neither VT-x nor AMD-V: VMs run in software"
+        return "none", "there is a /dev/kvm, but neither VT-x nor AMD-V"
     if "hypervisor" not in have:
         return "hardware", kind
     if hypervisor in EMULATORS:

@@ -140,7 +140,7 @@ class Options:
     def context(self, directory):
         context = Context(directory, self.short, self.seconds, self.cpus, self.memory)
         if self.short:
-            context.instances, context.at_once = 2, (3,)
+            context.instances, context.at_once = 2, (2,)
             context.data_bytes, context.file_bytes, context.scale = 256 << 20, 16 << 20, 1
         return context
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bench_planted.py BENCH ROOT DIRECTORY CGROUPS: measures the host, the same host once more, and the host with seven
-tenths of a CPU, in turns as kvmbox bench does; fails unless exactly the third is told from the first."""
+"""bench_planted.py BENCH ROOT DIRECTORY: measures the host, the same host once more, and one that is held up for a third of
+the time, in turns as kvmbox bench does; fails unless exactly the third is told from the first."""
+import contextlib
 import pathlib
 import signal
 import sys
+import threading
+import time
 
 sys.path.insert(0, sys.argv[1])
 import method
@@ -26,12 +29,19 @@ class Again(Host):
 
 class Slow(Host):
     name, title = "slow", "a slower one"
-    group = pathlib.Path(sys.argv[4]) / "kbench-planted"
 
     def start(self, spec):
         instance = super().start(spec)
-        (self.group / "cgroup.procs").write_text(str(instance.process.pid))
+        threading.Thread(target=hold_up, args=(instance.process,), daemon=True).start()
         return instance
+
+
+def hold_up(process):
+    with contextlib.suppress(ProcessLookupError):
+        while process.returncode is None:
+            for number, seconds in ((signal.SIGSTOP, 0.02), (signal.SIGCONT, 0.04)):
+                process.send_signal(number)
+                time.sleep(seconds)
 
 
 class Compute(Workload):
@@ -45,12 +55,13 @@ class Compute(Workload):
 
 def measure(directory):
     found = root.get(print, sys.argv[2])
-    context = Context(directory / "planted", patience=6)
+    context = Context(directory / "planted")
     context.directory.mkdir()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     engines, workload = [kind(context) for kind in (Host, Again, Slow)], Compute()
     names = [each.name for each in engines]
     data = {"method": {"rounds": ROUNDS, "warm_up": 1}, "complete": False, "samples": [], "failures": [], "outcomes": [],
-            "machine": {"virtualisation": "emulated"}, "why_incomplete": results.BEGUN,
+            "machine": {"virtualisation": "none"}, "why_incomplete": results.BEGUN,
             "engines": [{"name": each.name, "title": each.title, "missing": None} for each in engines],
             "workloads": [{"name": workload.name, "title": workload.title}],
             "metrics": [{"workload": workload.name, "metric": "steps", "title": "Steps", "unit": "1/s", "better": "higher"}]}
@@ -67,13 +78,7 @@ def measure(directory):
 
 
 def main():
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    Slow.group.mkdir()
-    try:
-        (Slow.group / "cpu.max").write_text("70000 100000\n")
-        host, again, slow = measure(pathlib.Path(sys.argv[3]))
-    finally:
-        Slow.group.rmdir()
+    host, again, slow = measure(pathlib.Path(sys.argv[3]))
     same, slower = (stats.ratio_or_reason(each, host, CONFIDENCE) for each in (again, slow))
     print(f"again: {same}\nslow: {slower}")
     assert isinstance(same, stats.Reason) and same.words == stats.NO_DIFFERENCE, "a difference is found between the host and itself"

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# shellcheck disable=SC2034,SC2154  # lib.sh and run share variables
+#
+# kvmbox bench with engines that need no VM, on any host: every workload is measured, a planted slowdown is found, and
+# whatever goes wrong is said and keeps what was measured.
+# shellcheck source=tests/lab/benchlib.sh
+. "$lab/benchlib.sh"
+
+limit_engines=400
+limit_workloads=400
+
+case_engines() {
+	need_root
+	bench --engine host --engine lxc --engine lxc-hardened --engine runc --engine docker --workload start --workload memory --workload cpu \
+		--workload disk --rounds 1
+	all_measured
+	expect '. as $all | .engines[] | .name as $e | $all.metrics | map(select(.metric != "fit" and .metric != "host" and
+		(.metric | endswith("exits") | not) and (.metric | test("instructions|cycles") | not)) | .metric as $m | $all.samples |
+		any(.engine == $e and .metric == $m)) | all' "something was not measured in each"
+}
+
+case_workloads() {
+	need_root
+	bench --engine runc --workload net --workload http --workload postgres --workload neighbour --workload containment --mem 256M --rounds 1
+	all_measured
+	expect '. as $all | .workloads | all(.name as $w | $all.samples + $all.outcomes | any(.workload == $w))' "a workload was not measured"
+	expect '.outcomes | any(.what == "kernel panic" and .survived == null)' "a panic of the host was tried"
+	"$kvmbox" bench report results.json -o page.html
+	grep -q '</html>' page.html || fail "there is no page"
+}
+
+# Whether a slowdown is found, and none between an engine and itself.
+case_planted() {
+	need_root
+	python3 -B "$lab/bench_planted.py" "$lab/../../bench" "$root" "$dir"
+}
+case_broken_engine() {
+	need_root
+	mkdir bin
+	printf '#!/bin/sh\n[ "$1" != --version ] || exec echo 1.1\necho "no such luck" >&2\nexit 1\n' >bin/runc
+	chmod +x bin/runc
+	PATH=$dir/bin:$PATH bench --engine host --engine runc --workload start --rounds 2
+	[[ $status == 1 ]] || fail "it ended with status $status"
+	expect '.complete and (.failures | length == 1) and .failures[0].engine == "runc" and (.failures[0].why | contains("no such luck"))' \
+		"the failure is not told"
+	expect '[.samples[] | select(.engine == "host" and .metric == "first_answer") | .round] == [0, 1]' \
+		"the other engine was not measured on"
+	grep -q 'no such luck' "$out" || fail "the failure is not shown"
+	nothing_left
+}
+
+case_interrupted() {
+	need_root
+	"$kvmbox" bench --root "$root" --dir "$dir" --short --warm-up 0 -o results.json --engine host --engine runc \
+		--workload start --rounds 1000 >"$out" 2>"$err" &
+	pid=$!
+	await 60 "a round" has_samples
+	kill -INT "$pid"
+	status=0
+	wait "$pid" || status=$?
+	cat "$out" "$err"
+	[[ $status == 1 ]] || fail "it ended with status $status"
+	expect '(.complete | not) and .why_incomplete == "interrupted by the user" and (.samples | length > 0)' "it is not told"
+	grep -q 'interrupted by the user: what was measured until then is in results.json' "$err" || fail "it is not said"
+	nothing_left
+}
+
+has_samples() {
+	jq -e '.samples | length > 0' results.json >/dev/null 2>&1
+}
+
+# The file system of the results is full, and then that of what is measured.
+case_full_disk() {
+	need_root
+	mkdir small data
+	mount -t tmpfs -o size=256k small small
+	mounts+=("$dir/small")
+	cd small
+	(
+		until [[ -s results.json ]]; do nap 0.2; done
+		head -c 1M /dev/zero >filler || true
+	) &
+	bench --engine host --workload start --rounds 3
+	wait
+	cd ..
+	[[ $status == 125 ]] || fail "it ended with status $status"
+	grep -q 'cannot write results.json: No space left on device; what it held before is still there' "$err" || fail "it is not said"
+	jq -e '.schema == "kvmbox-bench-1"' small/results.json >/dev/null || fail "what was there is lost"
+	nothing_left
+
+	mount -t tmpfs -o size=1M data data
+	mounts+=("$dir/data")
+	status=0
+	"$kvmbox" bench --root "$root" --dir data --engine host --short 2>"$err" || status=$?
+	[[ $status == 125 ]] || fail "it ended with status $status"
+	grep -q 'data has 1 MiB left, and 512 MiB are needed: choose another --dir' "$err" || fail "it is not said: $(<"$err")"
+
+	mount -o remount,size=600M data
+	(
+		until compgen -G 'data/kvmbox-bench.*/data/*' >/dev/null; do nap 0.1; done
+		head -c 1G /dev/zero >data/filler || true
+	) 2>/dev/null &
+	"$kvmbox" bench --root "$root" --dir data --short --warm-up 0 -o results.json --engine host --workload start --workload disk \
+		--rounds 1 >"$out" 2>"$err" || status=$?
+	wait
+	cat "$out" "$err"
+	[[ $status == 1 ]] || fail "it ended with status $status"
+	expect '.failures | length == 1 and .[0].workload == "disk" and (.[0].why | contains("No space left"))' "the failure is not told"
+	expect '.samples | any(.workload == "start")' "what was measured is lost"
+	rm data/filler
+	nothing_left
+}
