@@ -52,14 +52,10 @@ case_broken_engine() {
 
 case_interrupted() {
 	need_root
-	"$kvmbox" bench --root "$root" --dir "$dir" --short --warm-up 0 -o results.json --engine host --engine runc \
-		--workload start --rounds 1000 >"$out" 2>"$err" &
-	pid=$!
+	start_bench --dir "$dir" --engine host --engine runc --workload start --rounds 1000
 	await 60 "a round" has_samples
 	kill -INT "$pid"
-	status=0
-	wait "$pid" || status=$?
-	cat "$out" "$err"
+	finish_bench
 	[[ $status == 1 ]] || fail "it ended with status $status"
 	expect '(.complete | not) and .why_incomplete == "interrupted by the user" and (.samples | length > 0)' "it is not told"
 	grep -q 'interrupted by the user: what was measured until then is in results.json' "$err" || fail "it is not said"
@@ -77,34 +73,28 @@ case_full_disk() {
 	mount -t tmpfs -o size=256k small small
 	mounts+=("$dir/small")
 	cd small
-	(
-		until [[ -s results.json ]]; do nap 0.2; done
-		head -c 1M /dev/zero >filler || true
-	) &
-	bench --engine host --workload start --rounds 3
-	wait
+	start_bench --dir "$dir" --engine host --workload start --rounds 1000
+	await 60 "a round" has_samples
+	head -c 1M /dev/zero >filler || true
+	finish_bench
 	cd ..
 	[[ $status == 125 ]] || fail "it ended with status $status"
 	grep -q 'cannot write results.json: No space left on device; what it held before is still there' "$err" || fail "it is not said"
-	jq -e '.schema == "kvmbox-bench-1"' small/results.json >/dev/null || fail "what was there is lost"
+	jq -e '.samples | length > 0' small/results.json >/dev/null || fail "what was there is lost"
 	nothing_left
 
 	mount -t tmpfs -o size=1M data data
 	mounts+=("$dir/data")
-	status=0
-	"$kvmbox" bench --root "$root" --dir data --engine host --short 2>"$err" || status=$?
+	start_bench --dir data --engine host
+	finish_bench
 	[[ $status == 125 ]] || fail "it ended with status $status"
-	grep -q 'data has 1 MiB left, and 512 MiB are needed: choose another --dir' "$err" || fail "it is not said: $(<"$err")"
+	grep -q 'data has 1 MiB left, and 512 MiB are needed: choose another --dir' "$err" || fail "it is not said"
 
 	mount -o remount,size=600M data
-	(
-		until compgen -G 'data/kvmbox-bench.*/data/*' >/dev/null; do nap 0.1; done
-		head -c 1G /dev/zero >data/filler || true
-	) 2>/dev/null &
-	"$kvmbox" bench --root "$root" --dir data --short --warm-up 0 -o results.json --engine host --workload start --workload disk \
-		--rounds 1 >"$out" 2>"$err" || status=$?
-	wait
-	cat "$out" "$err"
+	start_bench --dir data --engine host --workload start --workload disk --rounds 1
+	await 60 "the beginning" test -s results.json
+	fallocate -l "$(df -B 1 --output=avail data | tail -n 1)" data/filler
+	finish_bench
 	[[ $status == 1 ]] || fail "it ended with status $status"
 	expect '.failures | length == 1 and .[0].workload == "disk" and (.[0].why | contains("No space left"))' "the failure is not told"
 	expect '.samples | any(.workload == "start")' "what was measured is lost"

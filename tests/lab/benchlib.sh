@@ -18,8 +18,19 @@ need_root() {
 
 # bench OPTION...: a short run with the results in results.json; $out and $err are its output, $status its exit status.
 bench() {
+	start_bench --dir "$dir" "$@"
+	finish_bench
+}
+
+# start_bench OPTION...: the same, without waiting for its end; $pid is its process, whose number is in the names of all it makes.
+start_bench() {
+	"$kvmbox" bench --root "$root" --short --warm-up 0 -o results.json "$@" >"$out" 2>"$err" &
+	pid=$!
+}
+
+finish_bench() {
 	status=0
-	"$kvmbox" bench --root "$root" --dir "$dir" --short --warm-up 0 -o results.json "$@" >"$out" 2>"$err" || status=$?
+	wait "$pid" || status=$?
 	cat "$out" "$err"
 }
 
@@ -37,12 +48,12 @@ all_measured() {
 	nothing_left
 }
 
-# nothing_left: what a run makes is gone.
+# nothing_left: what the last run has made is gone.
 nothing_left() {
 	! grep kvmbox-bench /proc/mounts || fail "something is still mounted"
 	! ip link show | grep kbench || fail "its network is still there"
-	! ip netns list | grep kbench || fail "a network namespace is still there"
-	! pgrep -fl 'kbench-[0-9]' || fail "some of its processes are still there"
-	! find /sys/fs/cgroup -type d -name '*kbench-*' | grep . || fail "some of its cgroups are still there"
-	! find "$dir" -maxdepth 1 -name 'kvmbox-bench.*' | grep . || fail "some of its files are still there"
+	! ip netns list | grep "kbench-$pid-" || fail "a network namespace is still there"
+	! pgrep -fl "kbench-$pid-" || fail "some of its processes are still there"
+	! find /sys/fs/cgroup -type d -name "*kbench-$pid-*" | grep . || fail "some of its cgroups are still there"
+	! find "$dir" -maxdepth 2 -name 'kvmbox-bench.*' | grep . || fail "some of its files are still there"
 }
