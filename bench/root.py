@@ -35,6 +35,8 @@ APPLETS = ("sh", "mount", "umount", "ip", "cat", "sleep", "sync", "mkdir", "rm",
            "true", "yes", "su", "env", "tail", "nproc", "uname", "mknod", "sha256sum")
 PASSWD = "root:x:0:0:root:/root:/bin/sh\npostgres:x:100:100:PostgreSQL:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"
 GROUP = "root:x:0:\ntty:x:5:\npostgres:x:100:\nnogroup:x:65534:\n"
+# What runs a program in it on the host, without what the host's environment has of places that are not there.
+CHROOT = ("env", "-i", "PATH=/usr/sbin:/usr/bin", "HOME=/root", "chroot")
 POSTGRES = "/usr/lib/postgresql/15/bin"
 TRIED = (("fio", "--version"), ("iperf3", "--version"), ("nginx", "-v"), ("gcc", "--version"),
          (f"{POSTGRES}/postgres", "--version"), (f"{POSTGRES}/pgbench", "--version"), (f"{POSTGRES}/initdb", "--version"),
@@ -78,7 +80,8 @@ class Root:
     def command(self, *words):
         """What runs a program of it on the host: with the host's devices and a /tmp, which nobody else sees and go with it."""
         return ["unshare", "--mount", "sh", "-c",
-                'mount -t tmpfs tmpfs "$0/tmp" && mount --bind /dev "$0/dev" && exec chroot "$0" "$@"', self.tree, *words]
+                'mount -t tmpfs tmpfs "$0/tmp" && mount --bind /dev "$0/dev" && exec "$@"',
+                self.tree, *CHROOT, self.tree, *words]
 
 
 def _solve(directory):

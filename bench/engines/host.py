@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 
+import root
 from engines import layer
 from engines.base import Engine, Instance
 
@@ -23,7 +24,7 @@ def end_all(belongs):
 
 class HostInstance(Instance):
     def inside(self, argv):
-        return ["chroot", self.engine.place(self.spec), *argv]
+        return [*root.CHROOT, self.engine.place(self.spec), *argv]
 
     def release(self):
         # Such as what a server has started anew while it was ended from below.
@@ -41,8 +42,8 @@ class Host(Engine):
     def command(self):
         return ["chroot", "ROOT", "ARGV"]
 
-    def prepare(self, root):
-        super().prepare(root)
+    def prepare(self, found):
+        super().prepare(found)
         self.layers = {}
 
     def place(self, spec):
@@ -62,8 +63,7 @@ class Host(Engine):
         return place
 
     def start(self, spec):
-        return HostInstance(self, self.new_name(), ["chroot", self.place(spec), *spec.argv], spec,
-                            env={"PATH": "/usr/sbin:/usr/bin", "HOME": "/root"})
+        return HostInstance(self, self.new_name(), [*root.CHROOT, self.place(spec), *spec.argv], spec)
 
     def clean(self):
         for each in getattr(self, "layers", {}).values():

@@ -12,8 +12,8 @@ limit_workloads=400
 
 case_engines() {
 	need_root
-	bench --engine host --engine lxc --engine lxc-hardened --engine runc --engine docker --workload start --workload memory --workload cpu \
-		--workload disk --rounds 1
+	bench --engine host --engine lxc --engine lxc-hardened --engine runc --engine docker \
+		--workload start --workload memory --rounds 1
 	all_measured
 	expect '. as $all | .engines[] | .name as $e | $all.metrics | map(select(.metric != "fit" and .metric != "host" and
 		(.metric | endswith("exits") | not) and (.metric | test("instructions|cycles") | not)) | .metric as $m | $all.samples |
@@ -22,7 +22,7 @@ case_engines() {
 
 case_workloads() {
 	need_root
-	bench --engine runc --workload net --workload http --workload postgres --workload neighbour --workload containment --mem 256M --rounds 1
+	bench --engine runc --workload cpu --workload disk --workload net --workload http --workload postgres --workload neighbour --workload containment --mem 256M --rounds 1
 	all_measured
 	expect '. as $all | .workloads | all(.name as $w | $all.samples + $all.outcomes | any(.workload == $w))' "a workload was not measured"
 	expect '.outcomes | any(.what == "kernel panic" and .survived == null)' "a panic of the host was tried"
