@@ -5,6 +5,7 @@ import re
 import time
 
 from engines.base import Failure, tail
+from workloads import counts
 from workloads.base import Metric, Sample, Workload, beside, free_port, written
 
 CONNECTIONS = 16
@@ -26,11 +27,12 @@ def server(port, cpus):
 
 
 def parse(output):
-    """(requests a second, {percentile: microseconds}) from what wrk prints with --latency."""
+    """(requests a second, {percentile: microseconds}, requests) from what wrk prints with --latency."""
     rate = re.search(r"^Requests/sec:\s+([\d.]+)$", output, re.MULTILINE)
+    number = re.search(r"^\s+(\d+) requests in ", output, re.MULTILINE)
     latencies = {int(percent): float(value) * UNITS[unit] for percent, value, unit in
                  re.findall(r"^\s+(\d+)%\s+([\d.]+)(us|ms|s|m|h)$", output, re.MULTILINE)}
-    if not rate or not {50, 99} <= latencies.keys():
+    if not rate or not number or not {50, 99} <= latencies.keys():
         raise Failure(f"wrk: {tail(output)}")
     for pattern, what in ((r"Non-2xx or 3xx responses: (\d+)", "requests were refused"),
                           (r"Socket errors: (.*[1-9].*)", "went wrong with connections")):
@@ -39,7 +41,7 @@ def parse(output):
             raise Failure(f"wrk: {found[1]} {what}")
     if float(rate[1]) == 0:
         raise Failure("wrk: no request was answered")
-    return float(rate[1]), latencies
+    return float(rate[1]), latencies, int(number[1])
 
 
 def reason(said):
@@ -72,17 +74,21 @@ class Http(Workload):
     question = "How soon and how often does a web server answer? (The host itself is asked over its loopback.)"
     metrics = (Metric("latency", "Latency, 1 connection, median", "us"),
                Metric("latency_p99", "Latency, 1 connection, p99", "us"),
-               Metric("rate", f"Requests, {CONNECTIONS} connections", "1/s", "higher"))
+               Metric("rate", f"Requests, {CONNECTIONS} connections", "1/s", "higher"),
+               *counts.metrics("request", "a request"))
 
     def measure(self, engine, context):
         port = free_port()
         with engine.start(context.spec(server(port, context.cpus), port=port)) as instance:
             wait(instance, port, context.timeout)
-            _, latencies = self.wrk(engine, context, instance, port, 1)
+            _, latencies, _ = self.wrk(engine, context, instance, port, 1)
             yield Sample("latency", latencies[50])
             yield Sample("latency_p99", latencies[99])
-            rate, _ = self.wrk(engine, context, instance, port, CONNECTIONS)
+            rate, _, _ = self.wrk(engine, context, instance, port, CONNECTIONS)
             yield Sample("rate", rate)
+            with counts.counted(instance) as count:
+                _, _, number = self.wrk(engine, context, instance, port, 1)
+            yield from count.per("request", number)
 
     def wrk(self, engine, context, instance, port, connections):
         # wrk takes 8 MB of addresses for each second of its timeout, which is 2 of itself.

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a TCP connection carries between the host and an instance, by iperf3: its server in the instance, its client beside."""
 import contextlib
+import itertools
 import json
 import re
 import subprocess
 
 from engines.base import Failure, tail
+from workloads import counts
 from workloads.base import Metric, Sample, Workload, beside, free_port, written
 
 STREAMS = (1, 4)
@@ -49,20 +51,30 @@ class Net(Workload):
                 "crossed.)")
     metrics = (*(Metric(f"{name}_{number}", f"{words}, {number} stream{'s' if number > 1 else ''}", "bytes/s", "higher")
                  for name, words, _ in WAYS for number in STREAMS),
-               Metric("again", "Segments sent again, per GiB", "count"))
+               Metric("again", "Segments sent again, per GiB", "count"),
+               *(metric for name, words, _ in WAYS for metric in counts.metrics(name, f"{words}, a MiB")))
 
     def measure(self, engine, context):
         port, sent, again = free_port(), 0, 0
         # Without a line for each interval, which nobody would read.
         server = ["iperf3", "-s", "-p", port, "-i", "0", "--forceflush"]
         with engine.start(context.spec(server, port=port)) as instance:
-            tests = [(f"{name}_{number}", number, options) for name, _, options in WAYS for number in STREAMS]
-            for test, (name, number, options) in enumerate(tests, 1):
-                wait(instance, port, test)
-                _, output, errors = beside(engine, ["iperf3", "-J", "-c", instance.ip(), "-p", port, "-P", number,
+            def test(number, streams, options):
+                """What the client says of the server's test of this number."""
+                wait(instance, port, number)
+                _, output, errors = beside(engine, ["iperf3", "-J", "-c", instance.ip(), "-p", port, "-P", streams,
                                                     "-t", context.whole_seconds, "-i", "0", *options], context.timeout)
-                rate, size, segments = parse(output or errors)
-                sent, again = sent + size, again + segments
-                yield Sample(name, rate)
+                return parse(output or errors)
+
+            numbers = itertools.count(1)
+            for name, _, options in WAYS:
+                for streams in STREAMS:
+                    rate, size, segments = test(next(numbers), streams, options)
+                    sent, again = sent + size, again + segments
+                    yield Sample(f"{name}_{streams}", rate)
+            for name, _, options in WAYS:
+                with counts.counted(instance) as count:
+                    _, size, _ = test(next(numbers), 1, options)
+                yield from count.per(name, size / 2**20)
         # Of all together, since there are few.
         yield Sample("again", again / (sent / 2**30))

@@ -6,6 +6,7 @@ import re
 import stats
 from engines.base import Failure, tail
 from root import POSTGRES
+from workloads import counts
 from workloads.base import Metric, Sample, Workload
 
 CLIENTS = 4
@@ -34,6 +35,11 @@ def rate(output):
     if not found or float(found[1]) == 0:
         raise Failure(f"pgbench: {tail(output)}")
     return float(found[1])
+
+
+def processed(output):
+    """How many transactions, from what pgbench prints."""
+    return int(re.search(r"^number of transactions actually processed: (\d+)", output, re.MULTILINE)[1])
 
 
 def latencies(output):
@@ -115,7 +121,8 @@ class Postgres(Workload):
     metrics = (Metric("transactions", "Transactions (TPC-B-like)", "1/s", "higher"),
                Metric("latency", "Their latency, median", "us"),
                Metric("latency_p99", "Their latency, p99", "us"),
-               Metric("reads", "Transactions that only read", "1/s", "higher"))
+               Metric("reads", "Transactions that only read", "1/s", "higher"),
+               *counts.metrics("read", "one that reads"), *counts.metrics("write", "one that writes"))
 
     def measure(self, engine, context):
         with context.data() as data, engine.start(context.spec(["answer"], data_dir=data)) as instance:
@@ -127,3 +134,7 @@ class Postgres(Workload):
                 yield Sample("transactions", transactions)
                 yield Sample("latency", stats.quantile(found, 0.5))
                 yield Sample("latency_p99", stats.quantile(found, 0.99))
+                for name, options in (("read", ("-n", "-S")), ("write", ("-n",))):
+                    with counts.counted(instance) as count:
+                        number = processed(database.pgbench(*options))
+                    yield from count.per(name, number)

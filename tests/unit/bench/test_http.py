@@ -5,7 +5,7 @@ import unittest
 
 import here  # noqa: F401
 from engines.base import Failure
-from inside import Sh, printing
+from inside import CALLS, Sh, printing
 from workloads import http
 from workloads.http import Http, parse, reason
 
@@ -62,7 +62,7 @@ def serving(times):
 
 class Words(unittest.TestCase):
     def test_parse(self):
-        self.assertEqual(parse(SIXTEEN), (35587.38, {50: 375.0, 75: 445.0, 90: 1190.0, 99: 12430.0}))
+        self.assertEqual(parse(SIXTEEN), (35587.38, {50: 375.0, 75: 445.0, 90: 1190.0, 99: 12430.0}, 35725))
 
     def test_units(self):
         for text, value in (("12.43ms", 12430), ("1.20s", 1.2e6), ("1.05m", 6.3e7), ("0.00us", 0)):
@@ -102,8 +102,8 @@ class Turns(unittest.TestCase):
         engine = Sh(serving(9), None, lambda *_: printing(SIXTEEN))
         found = list(Http().measure(engine, engine.context))
         self.assertEqual([(each.metric, each.value) for each in found],
-                         [("latency", 375.0), ("latency_p99", 12430.0), ("rate", 35587.38)])
-        self.assertEqual([each.metric for each in found], [each.name for each in Http.metrics])
+                         [("latency", 375.0), ("latency_p99", 12430.0), ("rate", 35587.38), ("request_system_calls", CALLS / 35725)])
+        self.assertEqual({each.metric for each in found} - {each.name for each in Http.metrics}, set())
 
     def test_taken_port(self):
         for where in (1, 2):

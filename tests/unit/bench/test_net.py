@@ -4,7 +4,7 @@ import unittest
 
 import here  # noqa: F401
 from engines.base import Failure
-from inside import Sh, printing
+from inside import CALLS, Sh, printing
 from workloads.base import Sample
 from workloads.net import Net, parse, reason
 
@@ -92,12 +92,13 @@ class Turns(unittest.TestCase):
             asked.append(words)
             return printing(END)
 
-        found = self.measure(listening(4), None, beside)
-        self.assertEqual([each.metric for each in found], ["into_1", "into_4", "out_1", "out_4", "again"])
-        self.assertEqual([each.metric for each in found], [each.name for each in Net.metrics])
-        self.assertAlmostEqual(found[-1].value, 7 / (1162608640 / 2**30))
+        found = {each.metric: each.value for each in self.measure(listening(6), None, beside)}
+        self.assertEqual(list(found), ["into_1", "into_4", "out_1", "out_4", "into_system_calls", "out_system_calls", "again"])
+        self.assertEqual(set(found) - {each.name for each in Net.metrics}, set())
+        self.assertAlmostEqual(found["again"], 7 / (1162608640 / 2**30))
+        self.assertAlmostEqual(found["out_system_calls"], CALLS / (1162608640 / 2**20))
         self.assertEqual([(words[words.index("-P") + 1], "-R" in words) for words in asked],
-                         [("1", False), ("4", False), ("1", True), ("4", True)])
+                         [("1", False), ("4", False), ("1", True), ("4", True), ("1", False), ("1", True)])
 
     def test_taken_port(self):
         for where in (2, 1):  # of an engine that keeps errors apart, and of one that does not

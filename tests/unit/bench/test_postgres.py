@@ -4,7 +4,7 @@ import unittest
 
 import here  # noqa: F401
 from engines.base import Failure
-from inside import Sh, printing
+from inside import CALLS, Sh, printing
 from workloads.postgres import LOG, Postgres, latencies, rate, reason
 
 # Of PostgreSQL 15.20.
@@ -93,8 +93,9 @@ class Turns(unittest.TestCase):
     def test_whole(self):
         found = dict(self.measure({}))
         self.assertEqual({key: round(value, 2) for key, value in found.items()},
-                         {"reads": 503.93, "transactions": 503.93, "latency": 13784, "latency_p99": 16549.88})
-        self.assertEqual(found.keys(), {each.name for each in Postgres.metrics})
+                         {"reads": 503.93, "transactions": 503.93, "latency": 13784, "latency_p99": 16549.88,
+                          "read_system_calls": round(CALLS / 496, 2), "write_system_calls": round(CALLS / 496, 2)})
+        self.assertEqual(found.keys() - {each.name for each in Postgres.metrics}, set())
         self.assertEqual(len([each for each in self.commands if each.endswith("immediate stop")]), 1)
 
     def test_fits(self):
