@@ -229,7 +229,7 @@ def tag(results, carried):
 
 
 def row_class(engine, subject):
-    return f' class="subject"' if subject and subject["name"] == engine["name"] else ""
+    return ' class="subject"' if subject and subject["name"] == engine["name"] else ""
 
 
 def name_cell(engine):

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 from engines.base import Engine, Failure, Instance, command, tail, version_of
 
@@ -27,15 +28,24 @@ class VmInstance(Instance):
 
 
 class KvmboxInstance(VmInstance):
+    guest = None  # its address
+
     def enter(self, argv):
         return [self.engine.program, "exec", self.name, "--", *argv]
 
     def ip(self):
-        said = self.check(["ip", "-4", "-o", "addr", "show", "eth0"])
-        found = re.search(r"inet ([\d.]+)", said)
-        if not found:
-            raise Failure(f"the guest's address is not to be had of it: {tail(said)}")
-        return found[1]
+        """As the guest tells it, as soon as it can be asked."""
+        deadline = time.monotonic() + self.engine.context.timeout
+        while not self.guest:
+            status, said = self.run(["ip", "-4", "-o", "addr", "show", "eth0"])
+            found = re.search(r"inet ([\d.]+)", said)
+            if status == 0 and found:
+                self.guest = found[1]
+            elif not self.alive() or time.monotonic() > deadline:
+                raise Failure(f"the guest does not tell its address: {tail(said)}")
+            else:
+                time.sleep(0.05)
+        return self.guest
 
     def release(self):
         subprocess.run([self.engine.program, "rm", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -46,7 +56,6 @@ class Kvmbox(Engine):
     name, title = "kvmbox", "kvmbox"
     hardened = "as it is without options: a kernel of its own, and the monitor in its jail"
     own_kernel = True
-    kernel = ()  # options
 
     def __init__(self, context):
         super().__init__(context)
@@ -74,7 +83,7 @@ class Kvmbox(Engine):
     def start(self, spec):
         name = self.new_name()
         words = [self.program, "boot", "--name", name, "--cpus", spec.cpus, "--mem", spec.memory_bytes, "--rootfs",
-                 self.root.image, *self.kernel]
+                 self.root.image]
         if spec.port:
             words += ["--net", "nat", "-p", f"127.0.0.1:{spec.port}:{spec.port}"]
         if spec.data_dir:

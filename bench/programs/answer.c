@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * answer [PORT [FILE]]: says "first" at once. With a PORT it listens there, says "listening", and answers
- * every byte with the same, after 4 KiB have reached the disk under FILE where there is one; but 'r' when
- * it has read all of FILE, and 'f' when it has had a child, or with 'F' where it could not. Else it is idle.
+ * answer [PORT [FILE]]: says "first" at once. With a PORT it listens there, says "listening", and
+ * answers every byte with the same, after 4 KiB have reached the disk under FILE where there is
+ * one; but 'r' when it has read all of FILE, and 'f' when it has had a child, or with 'F' where it
+ * could not. Else it is idle.
  */
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * loop compute|calls SECONDS [TIMES]: does so for about that long, but not less often than TIMES, and prints how
- * often a second it did: steps of a 64-bit generator of random numbers, each of which needs the last, or the
- * shortest system call.
+ * loop compute|calls SECONDS [TIMES]: does so for about that long, but not less often than TIMES,
+ * and prints how often a second it did: steps of a 64-bit generator of random numbers, each of
+ * which needs the last, or the shortest system call.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -42,7 +42,8 @@ int main(int argc, char **argv)
 		return 2;
 	int calls = !strcmp(argv[1], "calls");
 	volatile uint64_t state = 88172645463325252ULL;
-	double seconds = atof(argv[2]), times = argc > 3 ? atof(argv[3]) : 0, begin = now(), end, turns = 0;
+	double seconds = atof(argv[2]), times = argc > 3 ? atof(argv[3]) : 0, begin = now(), end,
+	       turns = 0;
 
 	do {
 		if (calls)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2154  # lib.sh and run share variables
+# shellcheck disable=SC2016,SC2034,SC2154  # jq expands its own; lib.sh and run share variables
 #
 # kvmbox bench with engines that need no VM, on any host: every workload is measured, a planted slowdown is found, and
 # whatever goes wrong is said and keeps what was measured.
@@ -62,8 +62,9 @@ case_interrupted() {
 	nothing_left
 }
 
+# has_samples [FILE]
 has_samples() {
-	jq -e '.samples | length > 0' results.json >/dev/null 2>&1
+	jq -e '.samples | length > 0' "${1:-results.json}" >/dev/null 2>&1
 }
 
 # The file system of the results is full, and then that of what is measured.
@@ -72,15 +73,13 @@ case_full_disk() {
 	mkdir small data
 	mount -t tmpfs -o size=256k small small
 	mounts+=("$dir/small")
-	cd small
-	start_bench --dir "$dir" --engine host --workload start --rounds 1000
-	await 60 "a round" has_samples
-	head -c 1M /dev/zero >filler || true
+	start_bench --dir "$dir" -o small/results.json --engine host --workload start --rounds 1000
+	await 60 "a round" has_samples small/results.json
+	head -c 1M /dev/zero >small/filler || true
 	finish_bench
-	cd ..
 	[[ $status == 125 ]] || fail "it ended with status $status"
-	grep -q 'cannot write results.json: No space left on device; what it held before is still there' "$err" || fail "it is not said"
-	jq -e '.samples | length > 0' small/results.json >/dev/null || fail "what was there is lost"
+	grep -q 'cannot write small/results.json: No space left on device; what it held before is still there' "$err" || fail "it is not said"
+	has_samples small/results.json || fail "what was there is lost"
 	nothing_left
 
 	mount -t tmpfs -o size=1M data data
