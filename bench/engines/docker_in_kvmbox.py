@@ -8,13 +8,12 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import time
 
 from engines.base import Failure, command, descendants, field, kernel_memory_of, read, version_of
 from engines.docker import Docker, DockerInstance, finish, running
-from engines.kvmbox import Kvmbox
+from engines.kvmbox import Kvmbox, beside
 
 DISKS = pathlib.Path("/var/lib/kvmbox/docker")
 IMAGE = "docker-host.erofs"
@@ -64,7 +63,7 @@ class DockerInKvmbox(Docker):
 
     def missing(self):
         why = self.kvmbox.missing()
-        if not why and not image_of(self.kvmbox.program):
+        if not why and not beside(IMAGE):
             why = f"kvmbox has no {IMAGE} with it: build it with meson configure -Ddocker_host=true BUILD && ninja -C BUILD"
         return why or super(Docker, self).missing()
 
@@ -143,15 +142,6 @@ class DockerInKvmbox(Docker):
             finish(self.vm)
             self.disk.unlink(missing_ok=True)
         super().clean()
-
-
-def image_of(program):
-    """Where the docker host's image lies, in a build tree or an installation, or None."""
-    found = shutil.which(program)
-    if not found:
-        return None
-    place = pathlib.Path(found).resolve().parent
-    return next((each / IMAGE for each in (place / "guest", place.parent / "lib/kvmbox") if (each / IMAGE).exists()), None)
 
 
 def parse(text):

@@ -9,6 +9,7 @@ import time
 
 from engines.base import Engine, Failure, Instance, command, tail, version_of
 
+PROGRAM = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
 NO_KVM = "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
 
 
@@ -59,7 +60,7 @@ class Kvmbox(Engine):
 
     def __init__(self, context):
         super().__init__(context)
-        self.program = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
+        self.program = PROGRAM
         self.packages = ("kvmbox",)
 
     def missing(self):
@@ -92,6 +93,16 @@ class Kvmbox(Engine):
 
     def clean(self):
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def beside(name):
+    """What comes with kvmbox, as that looks for it: beside the program in a build tree, or installed with it."""
+    program = shutil.which(PROGRAM)
+    if not program:
+        return None
+    directory = pathlib.Path(program).resolve().parent
+    places = (directory / "guest" / name, directory.parent / "lib/kvmbox" / name)
+    return next((place for place in places if place.exists()), None)
 
 
 def disk_image(directory, size):

@@ -17,7 +17,7 @@ import time
 
 from engines import agent, layer
 from engines.base import Engine, Failure, tail
-from engines.kvmbox import NO_KVM, VmInstance, disk_image
+from engines.kvmbox import NO_KVM, VmInstance, beside, disk_image
 
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then).
 MACHINE = "microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
@@ -121,7 +121,7 @@ class QemuMicrovm(Engine):
         if not os.path.exists("/dev/kvm"):
             return NO_KVM
         for name in ("vmlinux-micro", "init.cpio"):
-            if not beside_kvmbox(name):
+            if not beside(name):
                 return f"there is no {name} beside kvmbox or installed with it, and QEMU is to boot what kvmbox boots"
         return super().missing()
 
@@ -136,7 +136,7 @@ class QemuMicrovm(Engine):
             raise Failure("there is no /dev/vhost-vsock, over which the host speaks to the guest")
         self.vhost = os.path.exists("/dev/vhost-net")
         self.host = Host()
-        self.kernel, self.init = beside_kvmbox("vmlinux-micro"), beside_kvmbox("init.cpio").read_bytes()
+        self.kernel, self.init = beside("vmlinux-micro"), beside("init.cpio").read_bytes()
 
     def start(self, spec):
         name, begin = self.new_name(), time.monotonic()
@@ -171,16 +171,6 @@ class QemuMicrovm(Engine):
             self.bridge.remove()
             del self.bridge
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def beside_kvmbox(name):
-    """What comes with kvmbox, as that looks for it: beside the program in a build tree, or installed with it."""
-    program = shutil.which(os.environ.get("KVMBOX_PROGRAM") or "kvmbox")
-    if not program:
-        return None
-    directory = pathlib.Path(program).resolve().parent
-    places = (directory / "guest" / name, directory.parent / "lib/kvmbox" / name)
-    return next((place for place in places if place.exists()), None)
 
 
 def can_direct(file):

@@ -13,9 +13,9 @@ limit_workloads=900
 slim_root() {
 	need mkfs.erofs
 	local name
-	mkdir -p slim slim-root/usr/bin slim-root/usr/sbin slim-root/etc slim-root/{dev,proc,sys,run,tmp,data,root,var,mnt}
-	mount -t erofs -o loop,ro "$root/root.erofs" slim
-	mounts+=("$dir/slim")
+	mkdir -p slim-root/usr/bin slim-root/usr/sbin slim-root/etc slim-root/{dev,proc,sys,run,tmp,data,root,var,mnt}
+	modprobe -q erofs || true # unless it is built in
+	mount_image "$root/root.erofs" slim ro
 	for name in answer busybox sh mount ip true cat; do
 		cp -P "slim/usr/bin/$name" slim-root/usr/bin/
 	done

@@ -10,7 +10,7 @@ import unittest
 from unittest import mock
 
 import here
-from engines import docker, docker_in_kvmbox
+from engines import docker, docker_in_kvmbox, kvmbox
 from engines.base import Failure, Spec, descendants
 from workloads.base import Context
 
@@ -125,6 +125,7 @@ class DockerTest(unittest.TestCase):
         program = self.directory / "bin/kvmbox"
         program.parent.mkdir()
         program.touch(0o755)
+        self.enterContext(mock.patch.object(kvmbox, "PROGRAM", str(program)))
         self.vm.kvmbox = mock.Mock(program=str(program))
         self.vm.kvmbox.missing.return_value = "there is no /dev/kvm"
         self.assertEqual(self.vm.missing(), "there is no /dev/kvm")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What engines are given: LXC's configurations, QEMU's command line, what a guest is told and says; with nothing started."""
 import io
-import os
 import pathlib
 import socket
 import struct
@@ -13,7 +12,7 @@ from unittest import mock
 
 import here  # noqa: F401
 import method
-from engines import agent, lxc, qemu_microvm
+from engines import agent, kvmbox, lxc, qemu_microvm
 from engines.base import Engine, Instance, Spec
 from workloads.base import Context
 
@@ -164,10 +163,10 @@ class QemuTest(unittest.TestCase):
             for program in "bin/kvmbox", "source/build/kvmbox":
                 (directory / program).touch(0o755)
             for program, file in ("bin/kvmbox", "lib/kvmbox/init.cpio"), ("source/build/kvmbox", "source/build/guest/init.cpio"):
-                with mock.patch.dict(os.environ, KVMBOX_PROGRAM=str(directory / program)):
-                    self.assertIsNone(qemu_microvm.beside_kvmbox("init.cpio"))
+                with mock.patch.object(kvmbox, "PROGRAM", str(directory / program)):
+                    self.assertIsNone(kvmbox.beside("init.cpio"))
                     (directory / file).touch()
-                    self.assertEqual(qemu_microvm.beside_kvmbox("init.cpio"), directory / file)
+                    self.assertEqual(kvmbox.beside("init.cpio"), directory / file)
 
 
 class AgentTest(unittest.TestCase):
