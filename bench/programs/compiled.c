@@ -22,15 +22,15 @@
 		}                                                             \
 		return sum;                                                   \
 	}
-#define TEN(n)                                                                                  \
-	STEP(n##0)                                                                              \
-	STEP(n##1) STEP(n##2) STEP(n##3) STEP(n##4) STEP(n##5) STEP(n##6) STEP(n##7) STEP(n##8) \
-		STEP(n##9)
+#define TEN(n)     \
+	STEP(n##0) \
+	STEP(n##1) \
+	STEP(n##2) STEP(n##3) STEP(n##4) STEP(n##5) STEP(n##6) STEP(n##7) STEP(n##8) STEP(n##9)
 #define CALL(n) sum = step##n(v, 64, sum);
-#define CALL_TEN(n)                                                                             \
-	CALL(n##0)                                                                              \
-	CALL(n##1) CALL(n##2) CALL(n##3) CALL(n##4) CALL(n##5) CALL(n##6) CALL(n##7) CALL(n##8) \
-		CALL(n##9)
+#define CALL_TEN(n) \
+	CALL(n##0)  \
+	CALL(n##1)  \
+	CALL(n##2) CALL(n##3) CALL(n##4) CALL(n##5) CALL(n##6) CALL(n##7) CALL(n##8) CALL(n##9)
 
 #ifdef SHORT
 #define MANY(each) each(1)
