@@ -188,7 +188,7 @@ def facts(results):
         f"governor: {machine['governor'] or 'not known'}",
         f"{min(mhz):.0f} to {max(mhz):.0f} MHz" if mhz and min(mhz) != max(mhz) else f"{mhz[0]:.0f} MHz" if mhz else "",
         "kvmbox " + machine["versions"]["kvmbox"] if "kvmbox" in machine["versions"] else "",
-        f"{method['rounds']} rounds", results["made"].replace("T", " ").replace("Z", " UTC")]
+        f"{method['rounds']} round{'s' if method['rounds'] > 1 else ''}", results["made"].replace("T", " ").replace("Z", " UTC")]
     return f'<p class="facts">{" · ".join(text(part) for part in parts if part)}</p>'
 
 
@@ -276,7 +276,7 @@ def metric_figure(results, metric):
     for engine in engines:
         mine = rounds[engine["name"]]
         middle, interval = stats.median(mine), stats.median_interval(mine)
-        shown = scale.interval(interval) if interval else "too few rounds"
+        shown = scale.interval(interval) if interval else stats.TOO_FEW
         all_of_it = values[engine["name"]]
         said = (f"{engine['title']}: median {scale.text(middle)}, {shown}; {len(all_of_it)} values, of which nine in ten are "
                 f"at most {scale.text(stats.quantile(all_of_it, 0.9))}")

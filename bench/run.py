@@ -168,7 +168,7 @@ def describe(options, context, chosen, found, argv):
         ("fio", ["fio", "--version"]), ("iperf3", ["iperf3", "--version"]), ("gcc", ["gcc", "--version"]),
         ("nginx", ["nginx", "-v"]), ("wrk", ["wrk", "-v"]), ("postgresql", [f"{root.POSTGRES}/postgres", "--version"]))}
     return {
-        "schema": results.ID, "made": options.made.isoformat(timespec="seconds"), "command": ["kvmbox", "bench", *argv],
+        "schema": results.ID, "made": f"{options.made:%Y-%m-%dT%H:%M:%SZ}", "command": ["kvmbox", "bench", *argv],
         "complete": False, "why_incomplete": results.BEGUN, "machine": machine.machine(context.directory, versions),
         "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE, "interleaved": True,
                    "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed},

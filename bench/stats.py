@@ -23,6 +23,7 @@ CONFIDENCE = 0.95
 LEAST = 5  # values that a comparison needs on each side
 # Up to this product of sizes the test's distribution is counted out; beyond, it is as good as normal.
 EXACT = 2500
+TOO_FEW = "too few rounds"
 NO_DIFFERENCE = "no difference beyond the spread"
 EXACTLY = "exactly the same"
 
@@ -141,14 +142,14 @@ def ratio(a, b, confidence=CONFIDENCE):
 def ratio_or_reason(a, b, confidence=CONFIDENCE):
     """A Ratio whose interval excludes 1, or the Reason why none is given."""
     if min(len(a), len(b)) < LEAST:
-        return Reason(f"too few rounds to compare: {min(len(a), len(b))}, and at least {LEAST} are needed")
+        return Reason(f"{TOO_FEW} to compare: {min(len(a), len(b))}, and at least {LEAST} are needed")
     if sorted(a) == sorted(b) and len(set(a)) == 1:
         return Reason(EXACTLY)
     if min(*a, *b) <= 0:
         return Reason("no ratio, as some values are zero" if min(*a, *b) == 0 else "no ratio of values below zero")
     found = ratio(a, b, confidence)
     if found is None:
-        return Reason(f"too few rounds to compare with a confidence of {confidence:.4%}")
+        return Reason(f"{TOO_FEW} to compare with a confidence of {confidence:.4%}")
     return found if found.differs else Reason(NO_DIFFERENCE, found)
 
 

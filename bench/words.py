@@ -108,7 +108,8 @@ def span(low, high, tail=""):
 def brief(found):
     """A Ratio or a Reason, for a column."""
     if isinstance(found, stats.Reason):
-        return "no difference" if found.words == stats.NO_DIFFERENCE else found.words
+        return {stats.NO_DIFFERENCE: "no difference"}.get(
+            found.words, stats.TOO_FEW if found.words.startswith(stats.TOO_FEW) else found.words)
     low, high = plain(found.low), plain(found.high)
     return f"{plain(found.value)}×" + (f" ({low}–{high})" if low != high else "")
 
