@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmbox as a user gets it: jailed, its own kernel, --net nat."""
+import contextlib
 import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import time
 
-from engines.base import Engine, Failure, Instance, command, tail, version_of
+from engines.base import Engine, Failure, Instance, command, read, tail, version_of
 
 PROGRAM = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
+MONITOR = "kvmbox-vmm"  # what its process is called
 NO_KVM = "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
 
 
@@ -47,6 +50,15 @@ class KvmboxInstance(VmInstance):
             else:
                 time.sleep(0.05)
         return self.guest
+
+    def kill(self):
+        """The monitor, and with it the guest. What is around it sees that, and leaves nothing behind when it ends."""
+        monitors = [pid for pid in self.processes() if read(f"/proc/{pid}/comm").strip() == MONITOR]
+        for pid in monitors:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not monitors:
+            self.process.terminate()
 
     def release(self):
         subprocess.run([self.engine.program, "rm", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
