@@ -3,6 +3,7 @@
 import getopt
 import os
 import sys
+import traceback
 
 import compare
 import page
@@ -135,6 +136,9 @@ def main(argv):
             say(f"{f'cannot use {error.filename}' if error.filename else 'cannot write to standard output'}: {error.strerror}")
     except KeyboardInterrupt:
         say("interrupted")
+    except Exception as error:  # whose own exit status would have a meaning that it does not have
+        traceback.print_exc()
+        say(f"this is a fault of kvmbox bench itself: {error}")
     return FAILED
 
 

@@ -14,7 +14,7 @@ SAME, WORSE, BETTER, OTHER = 0, 1, 0, 2  # exit statuses
 MACHINE = {"cpu": "processor", "cpus": "CPUs", "memory_bytes": "memory", "kernel": "kernel",
            "governor": "frequency governor", "virtualisation": "virtualisation", "not_counted": "not counted", "disk": "disk",
            "file_system": "file system"}
-METHOD = {"rounds": "rounds", "warm_up": "warm-up rounds", "interleaved": "interleaved",
+METHOD = {"rounds": "rounds", "warm_up": "warm-up rounds", 
           "dropped_caches": "caches dropped for"}
 
 

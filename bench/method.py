@@ -23,6 +23,20 @@ def plan(rounds, warm_up, workloads, engines, seed, once=()):
             if workload not in once or number == numbers[-1] for engine in order(engines, seed, number, workload)]
 
 
+FAILURES = (Failure, OSError, MemoryError)
+
+
+def why(failure):
+    """One of FAILURES as a sentence."""
+    match failure:
+        case OSError():
+            where = f" {failure.filename}" if failure.filename else ""
+            return f"the host refused{where}: {failure.strerror or failure}"
+        case MemoryError():
+            return "the host has no memory left for it"
+    return str(failure)
+
+
 class Run:
     """@data grows while it runs; @save is called with it after each round, and at the end. @live shows it."""
 
@@ -39,9 +53,9 @@ class Run:
             self.live.preparing(name)
             try:
                 engine.prepare(root)
-            except Failure as failure:
+            except FAILURES as failure:
                 for workload in self.workloads:
-                    self.fail(workload, name, 0, str(failure))
+                    self.fail(workload, name, 0, why(failure))
 
     def fail(self, workload, engine, number, why):
         """Ends the engine's part in this workload."""
@@ -72,20 +86,15 @@ class Run:
             for found in measured:
                 if kept >= 0:
                     self.add(workload, engine, kept, found)
-        except Failure as failure:
-            self.fail(workload, engine, max(0, kept), str(failure))
-        except OSError as error:
-            where = f" {error.filename}" if error.filename else ""
-            self.fail(workload, engine, max(0, kept), f"the host refused{where}: {error.strerror or error}")
-        except MemoryError:
-            self.fail(workload, engine, max(0, kept), "the host has no memory left for it")
+        except FAILURES as failure:
+            self.fail(workload, engine, max(0, kept), why(failure))
         finally:
             measured.close()
             self.measuring = False
 
     def go(self, root):
         """All of the plan, or as much as can be. Returns why it is not complete, or None."""
-        why = None
+        ended = results.BEGUN
         try:
             self.prepare(root)
             last = 0
@@ -95,16 +104,19 @@ class Run:
                     self.save(self.data)
                     last = number
                 if self.time_limit and self.clock() - self.began > self.time_limit:
-                    why = f"the time limit of {self.time_limit:g} s was reached"
+                    ended = f"the time limit of {self.time_limit:g} s was reached"
                     break
                 self.live.begin()
                 self.step(number, workload, engine)
                 self.live.end()
+            else:
+                ended = None
         except KeyboardInterrupt as interrupt:
-            why = str(interrupt) or results.INTERRUPTED
-        self.data["complete"], self.data["why_incomplete"] = why is None, why
-        self.save(self.data)
-        return why
+            ended = str(interrupt) or results.INTERRUPTED
+        finally:  # also after what nobody has thought of
+            self.data["complete"], self.data["why_incomplete"] = ended is None, ended
+            self.save(self.data)
+        return ended
 
     def clean(self):
         left = []

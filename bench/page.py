@@ -12,8 +12,7 @@ import words
 
 CSS = pathlib.Path(__file__).with_name("page.css")
 # Whose kernel a workload runs on, which is what the question is about.
-KINDS = {"host": "host", "kvmbox": "own", "docker-in-kvmbox": "own", "qemu-microvm": "own"}
-KEY = {"own": "a kernel of its own, behind the wall", "shared": "the host's kernel, shared", "host": "no isolation"}
+KEY = {"own": "a kernel of its own, behind the wall", "vm": "one kernel for all containers of a VM, behind the wall", "shared": "the host's kernel, shared", "host": "no isolation"}
 # What kvmbox is held against in sentences: the first of these that was measured.
 SUBJECT = "kvmbox"
 REFERENCES = ("lxc", "lxc-hardened", "runc", "docker", "host", "qemu-microvm")
@@ -26,10 +25,6 @@ BESIDE = (' data-before="alone "', ' data-before="beside it "')  # where there i
 
 def text(value):
     return html.escape(str(value), quote=True)
-
-
-def kind_of(engine):
-    return KINDS.get(engine["name"], "shared")
 
 
 def capital(sentence):
@@ -47,7 +42,7 @@ def listed(things):
 def pair(engines):
     """Of these engines, which is held against which: (subject, reference), or None."""
     by_name = {each["name"]: each for each in engines}
-    subject = by_name.get(SUBJECT) or next((each for each in engines if kind_of(each) == "own"), None)
+    subject = by_name.get(SUBJECT) or next((each for each in engines if each["kernel"] == "own"), None)
     subject = subject or next(iter(engines), None)
     names = [*REFERENCES, *by_name]
     reference = next((by_name[name] for name in names if name in by_name and by_name[name] is not subject), None)
@@ -185,9 +180,9 @@ def facts(results):
     parts = [
         machine["cpu"], f"{machine['cpus']} CPUs", words.show(machine["memory_bytes"], "bytes"),
         f"Linux {machine['kernel']}", f"virtualisation: {machine['virtualisation']}",
-        f"governor: {machine['governor'] or 'not known'}",
+        f"governor: {machine['governor'] or 'not known'}", words.mitigations(machine["mitigations"]),
         f"{min(mhz):.0f} to {max(mhz):.0f} MHz" if mhz and min(mhz) != max(mhz) else f"{mhz[0]:.0f} MHz" if mhz else "",
-        "kvmbox " + machine["versions"]["kvmbox"] if "kvmbox" in machine["versions"] else "",
+        ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
         f"{method['rounds']} round{'s' if method['rounds'] > 1 else ''}", results["made"].replace("T", " ").replace("Z", " UTC")]
     return f'<p class="facts">{" · ".join(text(part) for part in parts if part)}</p>'
 
@@ -208,7 +203,7 @@ def answers(results):
         count = len(results["failures"])
         rows.append(f"<div><dt>Failed</dt><dd>{count} measurement{'s' if count > 1 else ''}; what was measured is kept, and "
                     '<a href="#failures">why</a> is told below.</dd></div>')
-    kinds = {kind_of(each) for each in results["engines"]}
+    kinds = {each["kernel"] for each in results["engines"]}
     signs = "".join(f"<span>{svg.sign(kind)} {text(what)}</span>" for kind, what in KEY.items() if kind in kinds)
     return (f'<section id="answers"><h2>Answers</h2><dl class="answers">{"".join(rows)}</dl><p class="key">{signs}'
             "<span>Small dots: every value. Line with ends: where the median is, with a confidence of "
@@ -233,7 +228,7 @@ def row_class(engine, subject):
 
 
 def name_cell(engine):
-    return f'<th scope="row" role="rowheader" class="name">{svg.sign(kind_of(engine))}{text(engine["title"])}</th>'
+    return f'<th scope="row" role="rowheader" class="name">{svg.sign(engine["kernel"])}{text(engine["title"])}</th>'
 
 
 def measures(heads, axis, rows):
@@ -285,8 +280,8 @@ def metric_figure(results, metric):
             f"<tr role=\"row\"{row_class(engine, subject)}>{name_cell(engine)}"
             f'<td role="cell" class="value">{text(scale.text(middle))}</td>'
             f'<td role="cell" class="range">{text(shown)}</td><td role="cell" class="plot">'
-            + (svg.shares_row(axis, ticks, all_of_it, middle, interval, kind_of(engine), said) if many else
-               svg.values_row(axis, ticks, all_of_it, middle, interval, kind_of(engine), bar, said))
+            + (svg.shares_row(axis, ticks, all_of_it, middle, interval, engine["kernel"], said) if many else
+               svg.values_row(axis, ticks, all_of_it, middle, interval, engine["kernel"], bar, said))
             + f'</td><td role="cell" class="against" data-before="{text(subject["title"] if subject else "")} against it: ">'
             f"{text(ratio)}</td></tr>")
     found, sentence = finding(results, metric)
@@ -344,7 +339,7 @@ def series_figure(results, metric):
                     + "".join(f'<td role="cell" class="{name}"{before if begin else ""}>{text(cell)}</td>'
                               for name, before, cell in zip(("range", "value"), BESIDE, cells))
                     + '<td role="cell" class="plot">' + svg.curve_row(
-                        across, up, ticks, levels, points[engine["name"]], kind_of(engine), said, scale.tick)
+                        across, up, ticks, levels, points[engine["name"]], engine["kernel"], said, scale.tick)
                     + "</td></tr>")
     table = measures(((("name", "Engine"), ("range", "Alone" if begin else ""), ("value", "Beside it" if begin else "Median")),
                       ()), svg.axis_row(across, ticks, lambda t, last: f"{t:g}" + ("\u00a0s" if last else "")), rows)
@@ -411,8 +406,7 @@ def method(results):
     paragraphs = [
         f"{said['rounds']} rounds"
         + (f" after {said['warm_up']} that {'was' if said['warm_up'] == 1 else 'were'} not kept" if said["warm_up"] else "")
-        + "; " + ("in each, the engines take turns, so that what changes with time changes for all of them"
-                  if said["interleaved"] else "one engine after another") + "."
+        + "; in each, the engines take turns, so that what changes with time changes for all of them."
         + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
         "Every engine runs the same programs from the same root file system. Its checksum is below.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "
@@ -450,8 +444,7 @@ def engines(results):
     rows = []
     for each in results["engines"]:
         parts = [text(each["missing"])] if each["missing"] else [text(each["version"])]
-        if each.get("hardened"):
-            parts.append(text(each["hardened"]))
+        parts.append(text(each["confined"]))
         if each["command"]:
             parts.append(f"<code>{text(' '.join(each['command']))}</code>")
         rows.append((each["title"], "<br>".join(filter(None, parts))))

@@ -30,22 +30,25 @@ Usage: kvmbox bench [OPTION]...
        kvmbox bench compare [OPTION]... A.json B.json
        kvmbox bench report RESULTS.json -o PAGE.html
 
-Measure what isolation costs: the same workloads in several engines, in turns.
+Measure what isolation costs: the same workloads in several engines, in turns. Needs
+root, and Debian 12 for the root file system of all engines.
 
       --engine NAME     measure this engine only; repeatable
       --workload NAME   measure this workload only; repeatable
   -o, --output FILE     where to write the results (default: kvmbox-bench-TIME.json)
       --page FILE       write a page about them, too
-      --rounds N        how many are kept of each (default: 10)
-      --warm-up N       how many before that are not (default: 1)
-      --seconds S       of each thing that is measured for some time (default: 5)
-      --short           one second of each, small files, and few instances at once
+      --rounds N        rounds to measure (default: 10)
+      --warm-up N       rounds before those, whose figures are thrown away (default: 1)
+      --seconds S       how long to measure what goes on for as long as one likes
+                        (default: 5)
+      --short           one second instead, small files, and few instances at once
       --time-limit S    begin nothing after so many seconds
-      --cpus N          of each instance (default: 1)
-      --mem SIZE        of each instance (default: 512M)
+      --cpus N          CPUs of each instance (default: 1)
+      --mem SIZE        memory of each instance (default: 512M)
       --dir DIR         a directory on the file system under test (default: /var/tmp)
-      --seed N          of the order in which engines take their turns (default: 1)
-      --lab             on an emulated host, where there is neither VT-x nor AMD-V
+      --seed N          seed of the order in which engines take their turns (default: 1)
+      --lab             on an emulated host, where there is neither VT-x nor AMD-V; a
+                        disk of that is under test, whatever --dir says
       --list            show engines and workloads, and what is missing
       --setup           install what is missing, by apt, and make the root file system
       --panic-host      at the very end have instances crash the kernel that they share
@@ -170,10 +173,10 @@ def describe(options, context, chosen, found, argv):
     return {
         "schema": results.ID, "made": f"{options.made:%Y-%m-%dT%H:%M:%SZ}", "command": ["kvmbox", "bench", *argv],
         "complete": False, "why_incomplete": results.BEGUN, "machine": machine.machine(context.directory, versions),
-        "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE, "interleaved": True,
+        "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE, 
                    "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed},
         "engines": [{"name": each.name, "title": each.title, "version": "" if why else each.version(),
-                     "hardened": each.hardened, "command": each.command(), "missing": why} for each, why in chosen],
+                     "confined": each.confined, "kernel": each.kernel, "command": each.command(), "missing": why} for each, why in chosen],
         "workloads": [{"name": each.name, "title": each.title, "question": each.question, "root": found.sha256}
                       for each in options.workloads],
         "metrics": metrics, "samples": [], "series": [], "outcomes": [], "failures": []}
@@ -250,6 +253,7 @@ def measure(options, context, found, argv):
                         [each.name for each in options.workloads if each.once])
     for sentence in data["machine"]["not_counted"]:
         say(sentence)
+    print(*table.heading(results.Results(data)), sep="\n", flush=True)
     live = table.Live(results.Results(data), steps, sys.stdout)
 
     def save(what):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which packages bring what is missing, and their installation."""
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,20 +10,27 @@ from workloads import counts
 
 # Of the host itself: program, package.
 HOST = (("ip", "iproute2"), ("chroot", "coreutils"), ("unshare", "util-linux"), ("mkfs.ext4", "e2fsprogs"),
-        ("mkfs.erofs", "erofs-utils"), ("dpkg-deb", "dpkg"), ("tar", "tar"))
+        ("mount", "mount"), ("modprobe", "kmod"), ("mkfs.erofs", "erofs-utils"), ("dpkg-deb", "dpkg"), ("tar", "tar"))
 
 
 def missing_here():
     """Packages for what every run needs of the host."""
-    return [package for program, package in HOST if not shutil.which(program)]
+    lacking = [package for program, package in HOST if not shutil.which(program)]
+    return lacking + ([] if importlib.util.find_spec("jsonschema") else ["python3-jsonschema"])
+
+
+def installed(package):
+    if not shutil.which("dpkg-query"):
+        return True
+    return subprocess.run(["dpkg-query", "-W", "-f", "${db:Status-Status}", package], check=False, capture_output=True,
+                          text=True).stdout == "installed"
 
 
 def packages(engines):
     """What lacks, for the host, to count, and for these engines, each once."""
     wanted = missing_here() + ([] if shutil.which("perf") else [counts.PACKAGE])
     for engine in engines:
-        if engine.missing() and engine.program and not shutil.which(engine.program):
-            wanted += engine.packages
+        wanted += [each for each in engine.packages if not installed(each)]
     return list(dict.fromkeys(wanted))
 
 

@@ -14,6 +14,7 @@ CURVE = 72  # and of a row with a curve over time
 AXIS = 22
 KINDS = {  # a mark's outline around 0,0
     "own": '<circle r="5.5"/>',
+    "vm": '<circle r="5.5"/>',
     "shared": '<path d="M0-6.5 6.5 0 0 6.5-6.5 0Z"/>',
     "host": '<path d="M-5-5H5V5H-5Z"/>',
 }

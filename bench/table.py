@@ -7,6 +7,7 @@ import stats
 import words
 
 LABEL, COLUMN = 32, 17  # characters
+EMULATED = "Virtualisation is emulated here: times and rates say nothing of real hardware; counts and sizes do."
 CLEAR = "\r\x1b[J"
 
 
@@ -65,8 +66,16 @@ def whole_table(results, width):
     if results.interrupted:
         lines += ["", results.interrupted]
     if results.emulated:
-        lines += ["", "Virtualisation is emulated here: times and rates say nothing of real hardware; counts and sizes do."]
+        lines += ["", EMULATED]
     return lines
+
+
+def heading(results):
+    """What has to be known before any figure is read."""
+    machine = results["machine"]
+    line = ", ".join((machine["cpu"], f"{machine['cpus']} CPUs", f"Linux {machine['kernel'].split()[0]}",
+                      f"virtualisation: {machine['virtualisation']}", words.mitigations(machine["mitigations"])))
+    return ([EMULATED] if results.emulated else []) + [line]
 
 
 def duration(seconds):

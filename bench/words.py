@@ -84,6 +84,14 @@ class Scale:
         return f"{self.number(value)}{gap}{self.unit}"
 
 
+def mitigations(found):
+    """In a few words, of {flaw: what the kernel does about it}."""
+    if not found:
+        return "mitigations: not known"
+    bare = sorted(name for name, what in found.items() if what.startswith("Vulnerable"))
+    return "mitigations: " + (f"none for {', '.join(bare)}" if bare else "all that are needed")
+
+
 def show(value, unit):
     return Scale(unit, [value]).text(value)
 

@@ -61,11 +61,11 @@ def version_of(*words):
 
 
 class Engine:
-    """One way to run something. @own_kernel: whether each instance has one. @limited: whether it has no more than what the
-    Spec says of CPUs and memory."""
-    name = title = hardened = ""
+    """One way to run something. @confined: how an instance is, for the record. @kernel: what it runs on, as schema.json has it.
+    @limited: whether it has no more than what the Spec says of CPUs and memory."""
+    name = title = confined = ""
     program, packages = None, ()
-    own_kernel = False
+    kernel = "shared"
     limited = True
 
     def __init__(self, context):
@@ -74,6 +74,11 @@ class Engine:
         self.instances = []  # those that are not stopped
         self.root = None
         self.directory = context.directory / self.name
+
+    @property
+    def own_kernel(self):
+        """Whether it is another than the host's."""
+        return self.kernel in ("own", "vm")
 
     def missing(self):
         """A sentence where it cannot be used, or None."""

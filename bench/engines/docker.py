@@ -78,7 +78,7 @@ class DockerInstance(Instance):
 class Docker(Engine):
     name, title = "docker", "Docker"
     program, packages = "dockerd", ("docker.io", "iproute2")
-    hardened = ("as docker run has it: its seccomp filter, capabilities and masked paths; the root is an image, imported into a "
+    confined = ("as docker run has it: its seccomp filter, capabilities and masked paths; the root is an image, imported into a "
                 "dockerd of its own")
     instance = DockerInstance
 

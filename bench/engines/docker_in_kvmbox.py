@@ -48,9 +48,10 @@ class DockerInKvmboxInstance(DockerInstance):
 class DockerInKvmbox(Docker):
     name, title = "docker-in-kvmbox", "Docker in kvmbox"
     program, packages = "docker", ("docker.io",)
-    hardened = ("as kvmbox docker up has it: one VM for all containers, with the host's CPUs and the memory of all idle "
-                "instances; in it user namespaces, seccomp, AppArmor and no new privileges; /data is a volume on the VM's disk")
-    own_kernel = True
+    confined = ("as kvmbox docker up has it: one VM for all containers, which share its kernel, and of which each is measured "
+                "without it; the VM has the host's CPUs and the memory of all idle instances; in it user namespaces, seccomp, "
+                "AppArmor and no new privileges; /data is a volume on the VM's disk")
+    kernel = "vm"
     instance = DockerInKvmboxInstance
 
     def __init__(self, context):

@@ -33,7 +33,8 @@ class HostInstance(Instance):
 
 class Host(Engine):
     name, title = "host", "host (no isolation)"
-    hardened = "nothing, and no limits: a chroot, in which the programs are those of the root"
+    confined = "nothing, and no limits: a chroot, in which the programs are those of the root"
+    kernel = "host"
     limited = False
 
     def version(self):

@@ -67,13 +67,12 @@ class KvmboxInstance(VmInstance):
 
 class Kvmbox(Engine):
     name, title = "kvmbox", "kvmbox"
-    hardened = "as it is without options: a kernel of its own, and the monitor in its jail"
-    own_kernel = True
+    confined = "as it is without options: a kernel of its own, and the monitor in its jail"
+    kernel = "own"
 
     def __init__(self, context):
         super().__init__(context)
         self.program = PROGRAM
-        self.packages = ("kvmbox",)
 
     def missing(self):
         if not os.path.exists("/dev/kvm"):

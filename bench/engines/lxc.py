@@ -66,11 +66,11 @@ class Lxc(Engine):
     program, packages = "lxc-start", ("lxc", "iproute2", "apparmor")
     includes = (COMMON,)
     environment = None
-    confined = "Debian's /etc/lxc/default.conf and common.conf: root in the container is root on the host"
+    confinement_words = "Debian's /etc/lxc/default.conf and common.conf: root in the container is root on the host"
 
     @property
-    def hardened(self):
-        return self.confined + ("" if APPARMOR.exists() else "; without the AppArmor profile, as this host has no AppArmor")
+    def confined(self):
+        return self.confinement_words + ("" if APPARMOR.exists() else "; without the AppArmor profile, as this host has no AppArmor")
 
     def command(self):
         return ["lxc-start", "-F", "-n", "NAME"]
@@ -135,7 +135,7 @@ class Lxc(Engine):
 class LxcHardened(Lxc):
     name, title = "lxc-hardened", "LXC (hardened)"
     includes = (COMMON, USERNS)
-    confined = ("root in the container is nobody on the host (user namespace), 8 capabilities, no new privileges, LXC's seccomp "
+    confinement_words = ("root in the container is nobody on the host (user namespace), 8 capabilities, no new privileges, LXC's seccomp "
                 "filter and AppArmor profile, /proc and /sys read-only in part, limits for memory, CPU and processes")
 
     def prepare(self, root):

@@ -113,8 +113,8 @@ class Host:
 
 class QemuMicrovm(Engine):
     name, title = "qemu-microvm", "QEMU microvm"
-    hardened = "a kernel of its own; QEMU itself runs as root without a jail, and without the seccomp filter it could have"
-    own_kernel = True
+    confined = "a kernel of its own; QEMU itself runs as root without a jail, and without the seccomp filter it could have"
+    kernel = "own"
     program, packages = "qemu-system-x86_64", ("qemu-system-x86", "iproute2")
 
     def missing(self):
@@ -136,7 +136,7 @@ class QemuMicrovm(Engine):
             raise Failure("there is no /dev/vhost-vsock, over which the host speaks to the guest")
         self.vhost = os.path.exists("/dev/vhost-net")
         self.host = Host()
-        self.kernel, self.init = beside("vmlinux-micro"), beside("init.cpio").read_bytes()
+        self.vmlinux, self.init = beside("vmlinux-micro"), beside("init.cpio").read_bytes()
 
     def start(self, spec):
         name, begin = self.new_name(), time.monotonic()
@@ -149,7 +149,7 @@ class QemuMicrovm(Engine):
             tap = make_tap(f"kb{os.getpid() % 10000}q{self.number}") if address else None
             mac = b"\x02\x6b\x62" + self.number.to_bytes(3)
             initrd.write_bytes(self.init + archive(description(spec.argv, name, mac, address)))
-            words = arguments(self.kernel, initrd, cid, spec.cpus, spec.memory_bytes, disks, tap, self.vhost, mac)
+            words = arguments(self.vmlinux, initrd, cid, spec.cpus, spec.memory_bytes, disks, tap, self.vhost, mac)
             instance = QemuInstance(self, name, [self.program, *words], spec, address or "127.0.0.1", begin,
                                     pass_fds=[tap] if address else [])
             instance.cid, instance.initrd = cid, initrd

@@ -40,7 +40,7 @@ class RuncInstance(Instance):
 class Runc(Engine):
     name, title = "runc", "runc"
     program, packages = "runc", ("runc", "iproute2")
-    hardened = "the namespaces, capabilities and masked paths of Docker; no seccomp filter, no AppArmor"
+    confined = "the namespaces, capabilities and masked paths of Docker; no seccomp filter, no AppArmor"
 
     def command(self):
         return ["runc", "run", "--bundle", "DIR", "NAME"]

@@ -53,7 +53,7 @@ class Context:
     seconds: float = 5  # of each thing that is measured for some time
     cpus: int = 1
     memory_bytes: int = 512 << 20
-    instances: int = 4  # idle ones, and those at once
+    instances: int = 4  # idle ones
     at_once: tuple = (10, 50)
     data_bytes: int = 2 << 30
     file_bytes: int = 256 << 20
@@ -138,17 +138,18 @@ def free_port():
                 continue
 
 
-def ask(address, port, timeout, pause=0.0005):
-    """Waits until a byte sent there is answered; the time of that."""
+def ask(instance, port, timeout, pause=0.0005):
+    """Waits until a byte sent to it is answered; the time of that."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
-            with socket.create_connection((address, port), 1) as connection:
+            with socket.create_connection((instance.address, port), 1) as connection:
                 connection.settimeout(max(0.1, deadline - time.monotonic()))
                 connection.sendall(b"x")
                 if connection.recv(1) == b"x":
                     return time.monotonic()
         except OSError:
-            pass
+            if not instance.alive():
+                raise Failure("the instance ended before it answered") from None
         time.sleep(pause)
-    raise Failure(f"nobody answered at {address} port {port} within {timeout:.0f} s")
+    raise Failure(f"nobody answered at {instance.address} port {port} within {timeout:.0f} s")

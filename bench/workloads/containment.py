@@ -109,7 +109,7 @@ class Next:
         port = free_port()
         with self.engine.start(self.context.spec(["answer", port], port=port)) as third:
             third.line("listening")
-            ask(third.address, port, self.context.timeout)
+            ask(third, port, self.context.timeout)
 
     def look(self, when):
         """What it cannot do any more is complained of."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long a start takes: until the workload's first line arrives, and until it answers over TCP."""
+import concurrent.futures
 import contextlib
 
 from engines.base import Failure
@@ -23,7 +24,7 @@ class Start(Workload):
         with engine.start(context.spec(["answer", port], port=port)) as instance:
             yield Sample("first_instruction", instance.first_instruction())
             instance.line("listening")
-            yield Sample("first_answer", ask(instance.address, port, context.timeout) - instance.begin)
+            yield Sample("first_answer", ask(instance, port, context.timeout) - instance.begin)
         for number in context.at_once:
             for seconds in self.at_once(engine, context, number):
                 yield Sample(f"first_answer_{number}", seconds)
@@ -39,14 +40,19 @@ class Start(Workload):
             yield from count.per("first_instruction", 1)
 
     def at_once(self, engine, context, number):
-        """Each one's time to its first answer. They are asked in turn, as they come to listen."""
-        with contextlib.ExitStack() as stack:
-            started = []
+        """Each one's time to its first answer. Each is asked as soon as it listens."""
+        def answered(instance, port):
+            instance.line("listening", context.timeout * (1 + number / 5))
+            return ask(instance, port, context.timeout) - instance.begin
+
+        # The instances end first, and with them whoever waits for one.
+        with concurrent.futures.ThreadPoolExecutor(number) as pool, contextlib.ExitStack() as stack:
+            started, waiting = [], []
             for _ in range(number):
                 port = free_port()
-                started.append((stack.enter_context(engine.start(context.spec(["answer", port], port=port))), port))
-            for instance, port in started:
-                instance.line("listening", context.timeout * (1 + number / 5))
-                yield ask(instance.address, port, context.timeout) - instance.begin
-            if not all(instance.alive() for instance, _ in started):
+                started.append(stack.enter_context(engine.start(context.spec(["answer", port], port=port))))
+                waiting.append(pool.submit(answered, started[-1], port))
+            for each in waiting:
+                yield each.result()
+            if not all(instance.alive() for instance in started):
                 raise Failure(f"of {number} instances at once, some ended by themselves")

@@ -24,16 +24,16 @@ int cmd_bench(int argc, char **argv)
 {
 	char program[PATH_MAX], self[PATH_MAX];
 	struct error err;
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (datadir_require(PROGRAM, DATADIR_ALWAYS, "", program, &err)) {
 		log_line("bench: %s", err.text);
 		return CLI_EXIT_FAILED;
 	}
-	AUTO_FREE const char **words = calloc((size_t)argc + 4, sizeof(*words));
+	AUTO_FREE const char **words = calloc((size_t)argc + 3, sizeof(*words));
+	ssize_t n = words ? readlink("/proc/self/exe", self, sizeof(self) - 1) : -1;
 
-	if (!words || n <= 0) {
-		log_line("bench: %s", strerror(words ? errno : ENOMEM));
+	if (n < 0) {
+		log_line("bench: %s", strerror(errno));
 		return CLI_EXIT_FAILED;
 	}
 	self[n] = '\0';

@@ -45,7 +45,7 @@ case_workloads() {
 	all_measured
 	expect '. as $all | .workloads | all(.name as $w | $all.samples + $all.outcomes | any(.workload == $w))' "a workload was not measured"
 	expect '.outcomes | any(.what == "kernel panic" and .survived)' "the next machine did not survive a panic"
-	expect '.samples | any(.metric == "exits" or (.metric | endswith("_exits")))' "exits were not counted"
+	expect '.samples | any(.metric | endswith("_exits"))' "exits were not counted"
 	"$kvmbox" bench report results.json -o page.html
-	grep -q 'Virtualisation is emulated\|virtualisation: ' page.html || fail "the page does not say what it was measured on"
+	[[ ${IN_LAB:-native} == native ]] || grep -q 'Virtualisation is emulated' page.html || fail "the page does not say so of the host"
 }

@@ -46,7 +46,8 @@ WORKLOADS = (
 )
 DEEDS = (("kernel panic", "the host went down with it"), ("full process table", "fork failed: no more processes"),
          ("full page cache", "reads took 40 times as long"))
-OWN_KERNEL = ("kvmbox", "docker-in-kvmbox", "qemu-microvm")
+KERNELS = {"host": "host", "kvmbox": "own", "docker-in-kvmbox": "vm", "qemu-microvm": "own"}
+OWN_KERNEL = [name for name, kernel in KERNELS.items() if kernel != "host"]
 
 
 def noisy(random_, value, spread=0.03):
@@ -84,9 +85,9 @@ def make(seed=1, rounds=10, slow=None, emulated=False, complete=True, missing=("
         "schema": "kvmbox-bench-1", "made": "2026-11-29T01:02:03Z", "command": ["kvmbox", "bench", "--rounds", str(rounds)],
         "complete": complete, "why_incomplete": None if complete else "interrupted by the user",
         "machine": machine(emulated),
-        "method": {"rounds": rounds, "warm_up": 1, "confidence": 0.95, "interleaved": True, "dropped_caches": ["disk"],
+        "method": {"rounds": rounds, "warm_up": 1, "confidence": 0.95, "dropped_caches": ["disk"],
                    "seed": 1},
-        "engines": [{"name": name, "title": title, "version": "1.0",
+        "engines": [{"name": name, "title": title, "version": "1.0", "confined": "somehow", "kernel": KERNELS.get(name, "shared"),
                      "command": None if name in missing else [name, "run", "--cpus", "2", "--memory", "512M"],
                      "missing": f"there is no {name}: install the package {name}" if name in missing else None}
                     for name, title, *_ in ENGINES],

@@ -31,7 +31,7 @@ class Sh(Engine):
     name = title = "sh"
 
     def __init__(self, argv, plan=None, beside=None, seconds=0.1):
-        super().__init__(Context(pathlib.Path("/nonexistent"), seconds))
+        super().__init__(Context(pathlib.Path("/nonexistent"), seconds=seconds))
         self.context.data = lambda: contextlib.nullcontext(pathlib.Path("/nonexistent"))
         self.argv, self.plan = argv, plan
         self.root = types.SimpleNamespace(command=lambda *words: beside(*map(str, words)))

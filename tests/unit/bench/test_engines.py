@@ -56,14 +56,14 @@ class LxcTest(unittest.TestCase):
         lines = engine.confinement()
         self.assertIn("lxc.apparmor.profile = generated", lines)
         self.assertFalse([line for line in lines if line.startswith(("lxc.net", "#", "lxc.idmap"))])
-        self.assertNotIn("AppArmor", engine.hardened)
+        self.assertNotIn("AppArmor", engine.confined)
         self.assertFalse([line for line in engine.limits(SPEC) if "pids" in line])
 
     def test_a_host_without_apparmor_is_told(self):
         for kind in lxc.Lxc, lxc.LxcHardened:
             engine = self.engine(kind, apparmor=False)
             self.assertFalse([line for line in engine.confinement() if "apparmor" in line])
-            self.assertIn("this host has no AppArmor", engine.hardened)
+            self.assertIn("this host has no AppArmor", engine.confined)
 
     def test_hardened(self):
         lines = self.engine(lxc.LxcHardened, apparmor=True).confinement()

@@ -68,7 +68,8 @@ class Rounds(unittest.TestCase):
         self.engines = [each if isinstance(each, Engine) else Engine(each) for each in engines]
         names = [each.name for each in self.engines]
         data = copy.deepcopy(fake.make())
-        data.update(engines=[{"name": name, "title": name, "version": "", "command": None, "missing": None} for name in names],
+        data.update(engines=[{"name": name, "title": name, "version": "", "confined": "", "kernel": "own", "command": None,
+                                   "missing": None} for name in names],
                     workloads=[{"name": "two", "title": "two", "question": "?", "root": fake.ROOT}],
                     metrics=[{"workload": "two", "metric": each.name, "title": each.title, "unit": each.unit,
                               "better": each.better, "carries_over": False} for each in Two.metrics],
