@@ -10,12 +10,11 @@ import dataclasses
 import stats
 import words
 
-SAME, WORSE, BETTER, OTHER = 0, 1, 0, 2  # exit statuses
+SAME, WORSE, OTHER = 0, 1, 2  # exit statuses
 MACHINE = {"cpu": "processor", "cpus": "CPUs", "memory_bytes": "memory", "kernel": "kernel",
            "governor": "frequency governor", "virtualisation": "virtualisation", "not_counted": "not counted", "disk": "disk",
            "file_system": "file system"}
-METHOD = {"rounds": "rounds", "warm_up": "warm-up rounds", 
-          "dropped_caches": "caches dropped for"}
+METHOD = {"rounds": "rounds", "warm_up": "warm-up rounds", "dropped_caches": "caches dropped for"}
 
 
 @dataclasses.dataclass
@@ -35,6 +34,7 @@ class Comparison:
     machine: list  # sentences: what differs in the machine, in the method and in engines
     method: list
     engines: list
+    lost: list  # what failed in B alone, and what survived in A alone
     refused: list  # what is not compared, and why
     too_few: str | None  # why nothing could be found at all
 
@@ -43,9 +43,9 @@ class Comparison:
 
     @property
     def status(self):
-        if not self.rows or self.too_few:
-            return OTHER
-        return WORSE if self.of("worse") else SAME
+        if self.lost or not self.too_few and self.of("worse"):
+            return WORSE
+        return OTHER if not self.rows or self.too_few else SAME
 
 
 def compare(a, b, workloads=(), engines=()):
@@ -55,8 +55,26 @@ def compare(a, b, workloads=(), engines=()):
         if not workloads or name in workloads:
             rows += _workload_rows(a, b, name, engines, refused)
     _judge(rows)
-    return Comparison(rows, _machine_differences(a, b), _method_differences(a, b), _engine_differences(a, b), refused,
-                      _too_few(rows))
+    return Comparison(rows, _machine_differences(a, b), _method_differences(a, b), _engine_differences(a, b),
+                      _lost(a, b, workloads, engines), refused, _too_few(rows))
+
+
+def _lost(a, b, workloads, engines):
+    """Sentences."""
+    def chosen(each):
+        return ((not workloads or each["workload"] in workloads) and (not engines or each["engine"] in engines)
+                and a.workload(each["workload"]) and a.engine(each["engine"]))
+
+    def where(each):
+        return f"{a.workload(each['workload'])['title']}, {a.engine(each['engine'])['title']}"
+
+    before = {(each["workload"], each["engine"]) for each in a["failures"]}
+    found = [f"{where(each)}: failed in B: {each['why']}" for each in b["failures"]
+             if chosen(each) and (each["workload"], each["engine"]) not in before]
+    survived = {(each["workload"], each["engine"], each["what"]) for each in a["outcomes"] if each["survived"]}
+    found += [f"{where(each)}, {each['what']}: survived in A, and not in B: {each['words']}" for each in b["outcomes"]
+              if chosen(each) and each["survived"] is False and (each["workload"], each["engine"], each["what"]) in survived]
+    return list(dict.fromkeys(found))
 
 
 def _workload_rows(a, b, name, engines, refused):
@@ -209,7 +227,7 @@ def print_comparison(comparison, a, b, out):
         if each.emulated:
             print("   Virtualisation is emulated: its times say nothing of real hardware.", file=out)
     for heading, lines in (("The machines differ", comparison.machine), ("The methods differ", comparison.method),
-                           ("The engines differ", comparison.engines), ("Not compared", comparison.refused)):
+                           ("The engines differ", comparison.engines), ("Lost in B", comparison.lost), ("Not compared", comparison.refused)):
         if lines:
             print(f"\n{heading}:", *(f"  {line}" for line in lines), sep="\n", file=out)
     for heading, verdict in (("Worse in B", "worse"), ("Better in B", "better"), ("Different in B", "different"),

@@ -46,7 +46,7 @@ def run(words, output, argv, found):
     @argv: the words of this run, for the record. @found: the Root. Returns why it was left before its end, or None.
     """
     program = find()
-    with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir="/var/tmp") as directory:
+    with tempfile.TemporaryDirectory(prefix="kvmbox-bench-lab.", dir="/var/tmp") as directory:
         disk = f"file={found.image},if=none,id=root,format=raw,readonly=on"
         extra = ["-drive", disk, "-device", "virtio-blk-pci,drive=root"]
         command = [program, "--cpus", CPUS, "--mem", MEMORY, "--disk", DISK, "--timeout", DAY,

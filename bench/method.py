@@ -56,6 +56,7 @@ class Run:
             except FAILURES as failure:
                 for workload in self.workloads:
                     self.fail(workload, name, 0, why(failure))
+                engine.clean()  # What there is of it is not to be beside the others.
 
     def fail(self, workload, engine, number, why):
         """Ends the engine's part in this workload."""

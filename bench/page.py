@@ -83,7 +83,7 @@ def answer(results, workload):
     if not metrics:
         return outcomes or "Not measured.", True, "", True
     # Where times are of an emulated host, what holds on any other comes first.
-    metrics.sort(key=lambda each: results.emulated and not each["carries_over"])
+    metrics.sort(key=lambda each: (not each["better"], results.emulated and not each["carries_over"]))
     first, others = metrics[0], metrics[1:]
     return (full_finding(results, first), first["carries_over"],
             " ".join(filter(None, (summary(results, others), outcomes))), all(each["carries_over"] for each in others))
@@ -408,7 +408,10 @@ def method(results):
         + (f" after {said['warm_up']} that {'was' if said['warm_up'] == 1 else 'were'} not kept" if said["warm_up"] else "")
         + "; in each, the engines take turns, so that what changes with time changes for all of them."
         + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
-        "Every engine runs the same programs from the same root file system. Its checksum is below.",
+        "Every engine runs the same programs from the same root file system. Its checksum is below. Instances have the same "
+        "CPUs and memory: for containers the CPUs are a quota, for VMs they are virtual ones, beside which the monitor works.",
+        "The host's calls are the system calls that its kernel serves: a container's are among them, what a guest asks of its own "
+        "kernel is not. They and exits are counted apart from what is timed.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "
         "with the interval that its order statistics give (exact, by the binomial distribution; it takes 6 rounds).",
         "One engine is compared with another by the Wilcoxon-Mann-Whitney test. The ratio is the median of all quotients "

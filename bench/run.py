@@ -21,7 +21,8 @@ import setup
 import stats
 import table
 import workloads
-from engines.base import field, read, version_of
+from engines import layer
+from engines.base import Hold, field, read, version_of
 from workloads import containment
 from workloads.base import Context
 
@@ -130,6 +131,8 @@ class Options:
         self.output = pathlib.Path(values.get("--output") or values.get("-o") or f"kvmbox-bench-{made:%Y%m%dT%H%M%SZ}.json")
         self.page = values.get("--page")
         for name, file in (("--output", self.output), ("--page", self.page)):
+            if file and pathlib.Path(file).exists() and not pathlib.Path(file).is_file():
+                raise Usage(f"{name}: {file} is not a file")
             if file and not pathlib.Path(file).absolute().parent.is_dir():
                 raise Usage(f"{name}: there is no directory {pathlib.Path(file).parent} for {file}")
         self.made, self.root = made, values.get("--root")
@@ -173,7 +176,7 @@ def describe(options, context, chosen, found, argv):
     return {
         "schema": results.ID, "made": f"{options.made:%Y-%m-%dT%H:%M:%SZ}", "command": ["kvmbox", "bench", *argv],
         "complete": False, "why_incomplete": results.BEGUN, "machine": machine.machine(context.directory, versions),
-        "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE, 
+        "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE,
                    "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed},
         "engines": [{"name": each.name, "title": each.title, "version": "" if why else each.version(),
                      "confined": each.confined, "kernel": each.kernel, "command": each.command(), "missing": why} for each, why in chosen],
@@ -186,9 +189,7 @@ def interrupt(number, _):
     # Once is enough: what is cleaned up now is not to be left half done.
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise KeyboardInterrupt(f"interrupted by {signal.Signals(number).name}")
+    Hold.interrupt(KeyboardInterrupt(*([] if number == signal.SIGINT else [f"interrupted by {signal.Signals(number).name}"])))
 
 
 def run(options, argv):
@@ -205,7 +206,9 @@ def run(options, argv):
     if lacking:
         raise results.Problem(f"this host lacks packages that every run needs: {' '.join(lacking)}; kvmbox bench --setup installs them")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)
+        # As nohup has it.
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
     if options.lab:
         # Who comes to an end there has said so.
         told = lab.run(options.inner, options.output, argv, root.get(say)) is None
@@ -234,6 +237,11 @@ def run_here(options, argv):
         except BlockingIOError:
             raise results.Problem("another kvmbox bench is measuring on this host: wait for its end") from None
         found = root.get(say, options.root)
+        layer.own_mounts()
+        leftovers = sorted(map(str, options.directory.glob("kvmbox-bench.*")))
+        if leftovers:
+            say(f"a run that was killed has left {' '.join(leftovers)}, and perhaps machines and containers (kvmbox ps, ps ax | grep "
+                "kbench-): end those, and remove it")
         with tempfile.TemporaryDirectory(prefix="kvmbox-bench.", dir=options.directory, ignore_cleanup_errors=True) as directory:
             context = options.context(pathlib.Path(directory))
             with found.mounted(context.directory / "root"):
@@ -267,5 +275,7 @@ def measure(options, context, found, argv):
             say("everything is measured; now this host is crashed by instances that share its kernel")
             containment.panic_host(usable, context, data["outcomes"], lambda: save(data))
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        live.finish()
         made.clean()
-    live.finish()

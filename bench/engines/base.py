@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an engine is to the rest: it starts instances of the one root, in which programs of it run."""
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -18,6 +19,36 @@ CGROUPS = pathlib.Path("/sys/fs/cgroup")
 
 class Failure(Exception):
     """Why something could not be measured, in one sentence."""
+
+
+class Hold:
+    """While it is held, an interruption waits: what is being started or stopped is known as one or the other then."""
+    depth, interruption = 0, None
+
+    def __enter__(self):
+        Hold.depth += 1
+
+    def __exit__(self, *_):
+        Hold.depth -= 1
+        if not Hold.depth and Hold.interruption:
+            interruption, Hold.interruption = Hold.interruption, None
+            raise interruption
+
+    @staticmethod
+    def interrupt(interruption):
+        """Raises it, now or as soon as nothing is held."""
+        if not Hold.depth:
+            raise interruption
+        Hold.interruption = interruption
+
+
+def unbroken(function):
+    """Has a function be held as a whole."""
+    @functools.wraps(function)
+    def held(*arguments, **options):
+        with Hold():
+            return function(*arguments, **options)
+    return held
 
 
 @dataclasses.dataclass
@@ -48,6 +79,15 @@ def command(words, why, timeout=120):
     if done.returncode != 0:
         raise Failure(f"{why}: {tail(done.stderr or done.stdout)}")
     return done.stdout
+
+
+def quietly(*words, timeout=60):
+    """Runs what cleans up, whatever comes of it: whether it has succeeded."""
+    try:
+        return subprocess.run([str(word) for word in words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, check=False, timeout=timeout).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def version_of(*words):
@@ -172,8 +212,8 @@ class Instance:
             try:
                 output, _ = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
+                # What it has started in the instance may have its output open still, and go on until that ends.
                 process.kill()
-                process.communicate()
                 raise Failure(f"{argv[0]} did not end within {timeout:.0f} s") from None
             except BaseException:
                 process.kill()
@@ -218,6 +258,7 @@ class Instance:
     def release(self):
         """What is left to do when its processes have ended."""
 
+    @unbroken
     def stop(self):
         """Ends it in whatever state it is; nothing of it is left."""
         try:
@@ -264,9 +305,14 @@ def field(text, name):
     return int(found[1]) << 10 if found else 0
 
 
+def has_swap():
+    """Whether the host has any: without a limit of their own for it, engines differ in what they let an instance have."""
+    return field(read("/proc/meminfo"), "SwapTotal") > 0
+
+
 def read(path):
     try:
-        return pathlib.Path(path).read_text()
+        return pathlib.Path(path).read_text(errors="replace")
     except OSError:
         return ""
 

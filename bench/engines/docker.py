@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 
-from engines.base import CGROUPS, Engine, Failure, Instance, command, descendants, read, tail
+from engines.base import CGROUPS, Engine, Failure, Hold, Instance, command, descendants, has_swap, read, tail, unbroken
 
 NETWORK = "10.254.78"
 GATEWAY, HOST = f"{NETWORK}.1", f"{NETWORK}.254"  # docker0, and the host's side of its port
@@ -79,7 +79,7 @@ class Docker(Engine):
     name, title = "docker", "Docker"
     program, packages = "dockerd", ("docker.io", "iproute2")
     confined = ("as docker run has it: its seccomp filter, capabilities and masked paths; the root is an image, imported into a "
-                "dockerd of its own")
+                "dockerd of its own, whose network the host reaches through one veth pair more than usual")
     instance = DockerInstance
 
     def __init__(self, context):
@@ -135,7 +135,7 @@ class Docker(Engine):
         command(["ip", "netns", "add", self.space], "cannot make a network for dockerd")
         command(["ip", "-n", self.space, "link", "set", "lo", "up"], "cannot make a network for dockerd")
         apart = ["nsenter", f"--net=/run/netns/{self.space}", "--", "unshare", "--mount", "--propagation", "slave", "--"]
-        with open(log, "wb") as output:
+        with open(log, "wb") as output, Hold():
             self.daemon = subprocess.Popen([*apart, "dockerd", "--config-file", file], stdin=subprocess.DEVNULL, stdout=output,
                                            stderr=output, start_new_session=True)
         deadline = time.monotonic() + self.context.timeout
@@ -186,11 +186,13 @@ class Docker(Engine):
         """What starts it, and the address at which it is reached."""
         address, network = self.published(spec.port) if spec.port else ("127.0.0.1", ["--network", "none"])
         words = [*self.client, "run", "--rm", "--name", name, "--cpus", spec.cpus, "--memory", spec.memory_bytes,
+                 *["--memory-swap", spec.memory_bytes] * has_swap(),
                  "--tmpfs", "/tmp:exec", "--tmpfs", "/run", *network]
         if spec.data_dir:
             words += ["-v", f"{self.volume(spec.data_dir)}:/data"]
         return [*words, IMAGE, *spec.argv], address
 
+    @unbroken
     def start(self, spec):
         name = self.new_name()
         words, address = self.words(spec, name)
@@ -209,8 +211,8 @@ class Docker(Engine):
                 self.daemon.kill()
                 self.daemon.wait()
             self.daemon = None
-            finish(str(self.state))
         if self.space:
+            finish(str(self.state))
             if os.path.exists(f"/run/netns/{self.space}"):
                 command(["ip", "netns", "delete", self.space], "cannot delete the network of dockerd")
             shutil.rmtree(self.state, ignore_errors=True)

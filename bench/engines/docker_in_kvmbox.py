@@ -8,10 +8,9 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import time
 
-from engines.base import Failure, command, descendants, field, kernel_memory_of, read, version_of
+from engines.base import Failure, command, quietly, descendants, field, kernel_memory_of, read, version_of
 from engines.docker import Docker, DockerInstance, finish, running
 from engines.kvmbox import Kvmbox, beside
 
@@ -137,8 +136,7 @@ class DockerInKvmbox(Docker):
             # One that was interrupted on its way up may come to be only now.
             deadline = time.monotonic() + 10 * self.context.patience
             while running(self.vm) and time.monotonic() < deadline:
-                subprocess.run([self.kvmbox.program, "rm", "-f", self.vm], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL, check=False)
+                quietly(self.kvmbox.program, "rm", "-f", self.vm)
                 time.sleep(0.2)
             finish(self.vm)
             self.disk.unlink(missing_ok=True)

@@ -4,12 +4,24 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 
 import root
 from engines import layer
-from engines.base import Engine, Instance
+from engines.base import Engine, Instance, unbroken
 
-BIND, RECURSIVE, PRIVATE = 4096, 16384, 1 << 18
+# Name, major and minor number.
+DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9))
+
+
+def make_devices(directory):
+    """What programs expect of /dev, and not the host's own, for that is not to be below anything that is removed."""
+    layer.mount("tmpfs", directory, "tmpfs")
+    for name, major, minor in DEVICES:
+        os.mknod(directory / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+        (directory / name).chmod(0o666)
+    (directory / "fd").symlink_to("/proc/self/fd")
+    (directory / "shm").mkdir(mode=0o1777)
 
 
 def end_all(belongs):
@@ -23,12 +35,21 @@ def end_all(belongs):
 
 
 class HostInstance(Instance):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.sessions = {self.process.pid}
+
     def inside(self, argv):
         return [*root.CHROOT, self.engine.place(self.spec), *argv]
 
+    def popen(self, argv, **options):
+        process = super().popen(argv, **options)
+        self.sessions.add(process.pid)
+        return process
+
     def release(self):
-        # Such as what a server has started anew while it was ended from below.
-        end_all(lambda pid: os.getsid(pid) == self.process.pid)
+        # Such as what a server has started anew while it was ended from below, and commands that did not end in time.
+        end_all(lambda pid: os.getsid(pid) in self.sessions)
 
 
 class Host(Engine):
@@ -54,15 +75,15 @@ class Host(Engine):
             made = layer.Layer(self.root.tree, self.directory / f"layer-{len(self.layers)}")
             self.layers[key] = made
             layer.mount("proc", made.path / "proc", "proc")
-            layer.mount("/dev", made.path / "dev", "", BIND | RECURSIVE)
-            layer.mount("none", made.path / "dev", "", PRIVATE | RECURSIVE)
+            make_devices(made.path / "dev")
             layer.mount("tmpfs", made.path / "tmp", "tmpfs")
         place = self.layers[key].path
         if spec.data_dir and not os.path.samefile(spec.data_dir, place / "data"):  # not yet, or it is another than last time
             layer.unmount(place / "data")
-            layer.mount(spec.data_dir, place / "data", "", BIND)
+            layer.mount(spec.data_dir, place / "data", "", layer.BIND)
         return place
 
+    @unbroken
     def start(self, spec):
         return HostInstance(self, self.new_name(), [*root.CHROOT, self.place(spec), *spec.argv], spec)
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from engines.base import Engine, Failure, Instance, command, read, tail, version_of
+from engines.base import Engine, Failure, Instance, command, quietly, read, tail, unbroken, version_of
 
 PROGRAM = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
 MONITOR = "kvmbox-vmm"  # what its process is called
@@ -61,8 +61,7 @@ class KvmboxInstance(VmInstance):
             self.process.terminate()
 
     def release(self):
-        subprocess.run([self.engine.program, "rm", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
+        quietly(self.engine.program, "rm", "-f", self.name, timeout=self.engine.context.timeout)
 
 
 class Kvmbox(Engine):
@@ -78,9 +77,10 @@ class Kvmbox(Engine):
         if not os.path.exists("/dev/kvm"):
             return NO_KVM
         try:
-            done = subprocess.run([self.program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        except OSError as error:
-            return f"there is no kvmbox at {self.program}: {error.strerror}"
+            done = subprocess.run([self.program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                  check=False, timeout=120)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f"kvmbox check cannot be run ({self.program}): {error}"
         if done.returncode != 0:
             faults = [line.split(None, 1)[1].strip() for line in done.stdout.splitlines() if line.startswith("fail ")]
             return f"kvmbox check finds fault with this host: {'; '.join(faults) or tail(done.stdout + done.stderr)}"
@@ -92,6 +92,7 @@ class Kvmbox(Engine):
     def command(self):
         return ["kvmbox", "boot", "--cpus", "CPUS", "--mem", "MEMORY", "--rootfs", "ROOT", "--net", "nat", "--", "ARGV"]
 
+    @unbroken
     def start(self, spec):
         name = self.new_name()
         words = [self.program, "boot", "--name", name, "--cpus", spec.cpus, "--mem", spec.memory_bytes, "--rootfs",
@@ -122,5 +123,6 @@ def disk_image(directory, size):
     if not image.exists():
         with open(image, "wb") as file:
             file.truncate(size)
-        command(["mkfs.ext4", "-q", "-F", image], "cannot make a file system for the VM")
+        # All at once, for a guest would write the rest of it while it is measured.
+        command(["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", image], "cannot make a file system for the VM")
     return image

@@ -4,11 +4,10 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import time
 
 from engines import layer
-from engines.base import CGROUPS, PATH, Engine, Failure, Instance, tail
+from engines.base import CGROUPS, PATH, Engine, Failure, Instance, has_swap, quietly, tail, unbroken
 
 DEFAULT = pathlib.Path("/etc/lxc/default.conf")
 COMMON = pathlib.Path("/usr/share/lxc/config/common.conf")
@@ -35,8 +34,7 @@ class LxcInstance(Instance):
         return [*ATTACH, "-P", self.engine.directory, "-n", self.name, "--", *argv]
 
     def release(self):
-        subprocess.run(["lxc-stop", "-k", "-P", self.engine.directory, "-n", self.name], stdin=subprocess.DEVNULL,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        quietly("lxc-stop", "-k", "-P", self.engine.directory, "-n", self.name, timeout=self.engine.context.timeout)
         # Whose monitor was killed has left them, one or two in each hierarchy.
         for group in CGROUPS.rglob(f"lxc.*.{self.name}"):
             remove_cgroup(group)
@@ -91,12 +89,13 @@ class Lxc(Engine):
 
     def limits(self, spec):
         if CGROUPS_2.exists():
-            return [f"lxc.cgroup2.memory.max = {spec.memory_bytes}", f"lxc.cgroup2.cpu.max = {spec.cpus * 100000} 100000"]
+            return [*["lxc.cgroup2.memory.swap.max = 0"] * has_swap(), f"lxc.cgroup2.memory.max = {spec.memory_bytes}", f"lxc.cgroup2.cpu.max = {spec.cpus * 100000} 100000"]
         return [f"lxc.cgroup.memory.limit_in_bytes = {spec.memory_bytes}", f"lxc.cgroup.cpu.cfs_quota_us = {spec.cpus * 100000}"]
 
     def layer(self, spec, directory):
         return layer.Layer(self.lower, directory)
 
+    @unbroken
     def start(self, spec):
         name, begin = self.new_name(), time.monotonic()
         directory = self.directory / name

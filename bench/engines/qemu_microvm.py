@@ -16,7 +16,7 @@ import threading
 import time
 
 from engines import agent, layer
-from engines.base import Engine, Failure, tail
+from engines.base import Engine, Failure, tail, unbroken
 from engines.kvmbox import NO_KVM, VmInstance, beside, disk_image
 
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then).
@@ -138,6 +138,7 @@ class QemuMicrovm(Engine):
         self.host = Host()
         self.vmlinux, self.init = beside("vmlinux-micro"), beside("init.cpio").read_bytes()
 
+    @unbroken
     def start(self, spec):
         name, begin = self.new_name(), time.monotonic()
         cid, tap, instance = (os.getpid() << 9) + self.number % 512, None, None

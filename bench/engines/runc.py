@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """runc with what Docker gives a container: its namespaces, capabilities and masks; and a veth pair on a bridge."""
+import contextlib
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import time
 
 from engines import layer
-from engines.base import PATH, STOP_SECONDS, Engine, Failure, Instance, tail
+from engines.base import CGROUPS, PATH, STOP_SECONDS, Engine, Failure, Instance, has_swap, quietly, tail, unbroken
 
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
                 "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
@@ -27,20 +28,20 @@ class RuncInstance(Instance):
     def release(self):
         # Of a container with thousands of processes, some may still be ending.
         deadline = time.monotonic() + STOP_SECONDS * self.engine.context.patience
-        while subprocess.run(["runc", "delete", "-f", self.name], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL, check=False).returncode != 0 and time.monotonic() < deadline:
+        while not quietly("runc", "delete", "-f", self.name) and time.monotonic() < deadline:
             time.sleep(0.2)
         if self.layer:
             self.layer.remove()
         if self.namespace:
-            subprocess.run(["ip", "netns", "delete", self.namespace], stderr=subprocess.DEVNULL, check=False)
+            quietly("ip", "netns", "delete", self.namespace)
             self.engine.bridge.give(self.address)
 
 
 class Runc(Engine):
     name, title = "runc", "runc"
     program, packages = "runc", ("runc", "iproute2")
-    confined = "the namespaces, capabilities and masked paths of Docker; no seccomp filter, no AppArmor"
+    confined = ("the namespaces, capabilities and masked paths of Docker; no seccomp filter, no AppArmor; by runc run, which stays in the "
+                "foreground and counts as memory")
 
     def command(self):
         return ["runc", "run", "--bundle", "DIR", "NAME"]
@@ -60,7 +61,7 @@ class Runc(Engine):
         if spec.data_dir:
             mounts.append({"destination": "/data", "type": "bind", "source": str(spec.data_dir), "options": ["bind", "rw"]})
         network = {"type": "network", **({"path": f"/run/netns/{namespace}"} if namespace else {})}
-        resources = {"memory": {"limit": spec.memory_bytes}, "cpu": {"quota": spec.cpus * 100000, "period": 100000},
+        resources = {"memory": {"limit": spec.memory_bytes, **({"swap": spec.memory_bytes} if has_swap() else {})}, "cpu": {"quota": spec.cpus * 100000, "period": 100000},
                      "devices": [{"allow": False, "access": "rwm"}]}
         return {
             "ociVersion": "1.0.2", "hostname": name, "root": {"path": str(rootfs), "readonly": False}, "mounts": mounts,
@@ -71,6 +72,7 @@ class Runc(Engine):
                       "cgroupsPath": f"/kvmbox-bench/{name}", "resources": resources, "maskedPaths": MASKED,
                       "readonlyPaths": READ_ONLY}}
 
+    @unbroken
     def start(self, spec):
         name, begin = self.new_name(), time.monotonic()
         directory = self.directory / name
@@ -85,7 +87,7 @@ class Runc(Engine):
         except BaseException:
             made.remove()
             if namespace:
-                subprocess.run(["ip", "netns", "delete", namespace], stderr=subprocess.DEVNULL, check=False)
+                quietly("ip", "netns", "delete", namespace)
                 self.bridge.give(address)
             raise
         instance.layer, instance.namespace = made, namespace
@@ -95,6 +97,9 @@ class Runc(Engine):
         if hasattr(self, "bridge"):
             self.bridge.remove()
             del self.bridge
+        for group in (*CGROUPS.glob("kvmbox-bench"), *CGROUPS.glob("*/kvmbox-bench")):
+            with contextlib.suppress(OSError):
+                group.rmdir()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

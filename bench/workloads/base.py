@@ -13,7 +13,7 @@ import time
 
 from engines.base import Failure, Spec
 
-_ports = itertools.count(20000)
+_ports = itertools.cycle(range(20000, 32768))  # below those that the kernel gives to clients
 
 
 @dataclasses.dataclass
@@ -59,7 +59,7 @@ class Context:
     file_bytes: int = 256 << 20
     scale: int = 10  # of pgbench's tables, in 16 MB each
     patience: float = 1  # how much longer than on a real host things may take
-    sample_seconds: float = 0.005  # from one question of a probe of latency to the next
+    sample_seconds: float = 0.004  # from one question of a probe of latency to the next
 
     @property
     def whole_seconds(self):

@@ -8,9 +8,7 @@ take the host down that it is tried on:
 - Full process table: one instance forks until it cannot. On a shared kernel its tasks are the host's, of which it is left
   RESERVE at least, and half of its memory: then it is us who stop it. What stops it before, such as its own memory's limit,
   is what a user of the engine has, too. Without any isolation it gets no more than FEW. Where it was the end of the table
-  that we kept it from, it could have had the rest as well: for the moment in which the next one tries to have a child, the
-  host's kernel.threads-max is what it has of tasks, as if they had been taken. So it is told of what happened, and
-  not of what would have.
+  that we kept it from, it could have had the rest as well, and that is told.
 - Full page cache: one instance writes and reads files of twice its memory, of which the limit is what it gets, or half of the
   space for data; the next one reads a file that it had in memory.
 - Kernel panic: really done, where the instance has a kernel that is not the host's by its boot_id. That of a shared kernel is
@@ -18,7 +16,6 @@ take the host down that it is tried on:
 """
 import contextlib
 import os
-import pathlib
 import time
 
 import stats
@@ -32,11 +29,10 @@ RESERVE, SHARE = 500, 20  # tasks, or one in so many of all
 TASK_BYTES = 64 << 10  # of kernel memory, about
 CACHED = 32 << 20  # the next one's file
 READS = 5
-THREADS_MAX = pathlib.Path("/proc/sys/kernel/threads-max")
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SHARED = "shares the host's kernel: its panic is the host's, and was not tried"
 WENT_DOWN = "the host went down with it"
-STOPPED = {"table": "and was stopped by us, to leave the host the rest",
+STOPPED = {"table": "and was stopped by us, who left the host the rest that it could have had as well",
            "memory": "and was stopped by us, at half of the host's memory",
            "few": "and was stopped by us, as nothing else would have"}
 
@@ -75,17 +71,6 @@ def cache_words(size, grown, free, before, after):
 
 def plain(value, unit):
     return words.show(value, unit).replace("\u00a0", " ")
-
-
-@contextlib.contextmanager
-def threads_max(number):
-    """The host's table of tasks is no larger for a moment."""
-    before = THREADS_MAX.read_text()
-    THREADS_MAX.write_text(str(number))
-    try:
-        yield
-    finally:
-        THREADS_MAX.write_text(before)
 
 
 class Next:
@@ -145,9 +130,6 @@ def fill_table(engine, context):
             number, why = held(output.line("held", 3 * context.timeout))
             during = tasks()
             following.look("meanwhile")
-            if why == "bound" and bound == "table":
-                with threads_max(tasks()):
-                    following.attempt(following.child, "with the rest of the host's table taken it could not have a child")
         following.look("afterwards")
         return following.outcome(TABLE, table_words(number, why, bound, before, during, limit))
 

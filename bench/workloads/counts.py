@@ -33,15 +33,20 @@ PACKAGE = "linux-perf"
 CALLS = {"raw_syscalls:sys_enter": "system_calls"}
 PROCESSOR = {"instructions:H": "host_instructions", "instructions:G": "guest_instructions", "cycles:GH": "cycles"}
 # What a metric of each is called. Those that all engines have come first.
-KINDS = {"system_calls": "System calls", "exits": "Exits", "host_instructions": "Host instr.",
+KINDS = {"system_calls": "Host's calls", "exits": "Exits", "host_instructions": "Host instr.",
          "guest_instructions": "Guest instr.", "cycles": "Cycles"}
 SECONDS = 20  # that perf may take to begin and to end
 TRIES = 3
 
 
-def metrics(prefix, operation, kinds=KINDS):
-    """The Metrics of which Count.per() yields samples. @operation: what they are told for, such as "one start"."""
-    return [Metric(f"{prefix}_{kind}", f"{KINDS[kind]}: {operation}", "count", "lower", kind != "cycles") for kind in kinds]
+def metrics(prefix, operation, kinds=KINDS, carries=True):
+    """The Metrics of which Count.per() yields samples. @operation: what they are told for, such as "one start". @carries: whether
+    they are the same on a slower host, which those of a second are not, nor those of a stream, that comes in larger parts.
+
+    Fewer system calls are not said to be better: a guest's own are its kernel's and are not counted, and a container's are.
+    """
+    return [Metric(f"{prefix}_{kind}", f"{KINDS[kind]}: {operation}", "count", None if kind == "system_calls" else "lower",
+                   carries and kind != "cycles") for kind in kinds]
 
 
 def parse(text):

@@ -21,7 +21,7 @@ import threading
 import time
 
 import stats
-from engines.base import Failure, read, tail
+from engines.base import Failure, field, read, tail
 from workloads.base import Metric, Sample, Series, Workload, free_port
 from workloads.postgres import Database
 
@@ -52,7 +52,8 @@ def processes(limited, limit, present):
 def bound(kind, engine, context):
     """The hog's."""
     return {"cpu": os.cpu_count(), "disk": context.file_bytes,
-            "memory": context.memory_bytes * 3 // 2 if engine.limited else context.memory_bytes,
+            "memory": context.memory_bytes * 3 // 2 if engine.limited else
+            min(context.memory_bytes, field(read("/proc/meminfo"), "MemAvailable") // 2),
             "fork": processes(engine.limited, most_tasks(), tasks())}[kind]
 
 

@@ -52,7 +52,7 @@ class Net(Workload):
     metrics = (*(Metric(f"{name}_{number}", f"{words}, {number} stream{'s' if number > 1 else ''}", "bytes/s", "higher")
                  for name, words, _ in WAYS for number in STREAMS),
                Metric("again", "Segments sent again, per GiB", "count"),
-               *(metric for name, words, _ in WAYS for metric in counts.metrics(name, f"{words}, a MiB")))
+               *(metric for name, words, _ in WAYS for metric in counts.metrics(name, f"{words}, a MiB", carries=False)))
 
     def measure(self, engine, context):
         port, sent, again = free_port(), 0, 0
@@ -77,4 +77,4 @@ class Net(Workload):
                     _, size, _ = test(next(numbers), 1, options)
                 yield from count.per(name, size / 2**20)
         # Of all together, since there are few.
-        yield Sample("again", again / (sent / 2**30))
+        yield Sample("again", again / max(1, sent) * 2**30)

@@ -27,6 +27,17 @@ def change(data, **parts):
 
 
 class Verdicts(unittest.TestCase):
+    def test_lost(self):
+        a, b = fake.make(1), fake.make(2)
+        b["failures"].append({"workload": "start", "engine": "kvmbox", "round": 0, "why": "it did not start"})
+        next(each for each in b["outcomes"] if each["engine"] == "kvmbox")["survived"] = False
+        found = compare.compare(results.Results(a), results.Results(b))
+        self.assertEqual(found.lost, ["Start, kvmbox: failed in B: it did not start",
+                                      "Containment, kvmbox, kernel panic: survived in A, and not in B: did not notice"])
+        self.assertEqual(found.status, 1)
+        self.assertEqual(compare.compare(results.Results(a), results.Results(b), ["disk"]).status, 0)
+        self.assertEqual(compare.compare(results.Results(b), results.Results(a)).lost, [])
+
     def test_file_and_itself(self):
         data = fake.make(1)
         found = compared(data, data)

@@ -87,7 +87,7 @@ class Samples(unittest.TestCase):
         made = counts.metrics("read", "each read")
         count = counts.Count(values=dict.fromkeys(counts.KINDS, 1))
         self.assertEqual([each.name for each in made], [sample.metric for sample in count.per("read", 1)])
-        self.assertEqual({(each.unit, each.better) for each in made}, {("count", "lower")})
+        self.assertEqual({(each.unit, each.better) for each in made}, {("count", "lower"), ("count", None)})
         self.assertEqual([each.name for each in made if not each.carries_over], ["read_cycles"])
         for workload in run.workloads.ALL:
             for each in workload.metrics:

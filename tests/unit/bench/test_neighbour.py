@@ -229,18 +229,6 @@ class Crashes(unittest.TestCase):
 
 
 class Tables(unittest.TestCase):
-    def test_threads_max_is_put_back(self):
-        with tempfile.NamedTemporaryFile("w+") as file:
-            file.write("5000\n")
-            file.flush()
-            with mock.patch.object(containment, "THREADS_MAX", pathlib.Path(file.name)):
-                with contextlib.suppress(KeyboardInterrupt), containment.threads_max(77):
-                    self.assertEqual(pathlib.Path(file.name).read_text(), "77")
-                    raise KeyboardInterrupt
-            self.assertEqual(pathlib.Path(file.name).read_text(), "5000\n")
-
-
-class Once(unittest.TestCase):
     def test_in_the_last_round_alone(self):
         plan = method.plan(3, 1, ["a", "b"], ["x", "y"], 1, once=["b"])
         self.assertEqual({number for number, workload, _ in plan if workload == "b"}, {3})
