@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmbox as a user gets it: jailed, its own kernel, --net nat."""
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -13,7 +14,6 @@ from engines.base import Engine, Failure, Instance, command, quietly, read, tail
 
 PROGRAM = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
 MONITOR = "kvmbox-vmm"  # what its process is called
-NO_KVM = "there is no /dev/kvm: kvmbox check tells why; without VT-x or AMD-V there is kvmbox bench --lab"
 
 
 class VmInstance(Instance):
@@ -74,17 +74,7 @@ class Kvmbox(Engine):
         self.program = PROGRAM
 
     def missing(self):
-        if not os.path.exists("/dev/kvm"):
-            return NO_KVM
-        try:
-            done = subprocess.run([self.program, "check"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                  check=False, timeout=120)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"kvmbox check cannot be run ({self.program}): {error}"
-        if done.returncode != 0:
-            faults = [line.split(None, 1)[1].strip() for line in done.stdout.splitlines() if line.startswith("fail ")]
-            return f"kvmbox check finds fault with this host: {'; '.join(faults) or tail(done.stdout + done.stderr)}"
-        return None
+        return no_vms()
 
     def version(self):
         return version_of(self.program, "--version")
@@ -105,6 +95,19 @@ class Kvmbox(Engine):
 
     def clean(self):
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def no_vms():
+    """Why this host can run none, by what kvmbox check says; or None."""
+    try:
+        done = subprocess.run([PROGRAM, "check", "--json"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                              timeout=120)
+        if done.returncode == 0:
+            return None
+        faults = [each["found"] for each in json.loads(done.stdout)["checks"] if each["state"] == "fail"]
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
+        return f"kvmbox check cannot be run ({PROGRAM}): {error}"
+    return f"this host cannot run VMs: {'; '.join(faults)}; there is kvmbox bench --lab"
 
 
 def beside(name):

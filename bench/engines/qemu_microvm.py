@@ -17,7 +17,7 @@ import time
 
 from engines import agent, layer
 from engines.base import Engine, Failure, tail, unbroken
-from engines.kvmbox import NO_KVM, VmInstance, beside, disk_image
+from engines.kvmbox import VmInstance, beside, disk_image, no_vms
 
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then).
 MACHINE = "microvm,acpi=off,pit=off,pic=off,rtc=off,x-option-roms=off,isa-serial=on"
@@ -118,8 +118,9 @@ class QemuMicrovm(Engine):
     program, packages = "qemu-system-x86_64", ("qemu-system-x86", "iproute2")
 
     def missing(self):
-        if not os.path.exists("/dev/kvm"):
-            return NO_KVM
+        why = no_vms()
+        if why:
+            return why
         for name in ("vmlinux-micro", "init.cpio"):
             if not beside(name):
                 return f"there is no {name} beside kvmbox or installed with it, and QEMU is to boot what kvmbox boots"

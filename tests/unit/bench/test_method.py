@@ -10,6 +10,7 @@ import here  # noqa: F401
 import fake
 import method
 import results
+from engines import base
 import run
 import table
 import workloads
@@ -116,6 +117,31 @@ class Rounds(unittest.TestCase):
         made, data = self.make({2: KeyboardInterrupt("interrupted by SIGTERM")})
         self.assertEqual(made.go(None), "interrupted by SIGTERM")
         self.assertEqual((data["samples"], data["why_incomplete"]), ([], "interrupted by SIGTERM"))
+
+    def test_interruption_waits(self):
+        done = []
+
+        @base.unbroken
+        def start():
+            base.Hold.interrupt(KeyboardInterrupt("now"))
+            with base.Hold():
+                pass
+            done.append("started")
+
+        with self.assertRaises(KeyboardInterrupt) as caught:
+            start()
+        self.assertEqual((done, str(caught.exception)), (["started"], "now"))
+        with self.assertRaises(KeyboardInterrupt):
+            base.Hold.interrupt(KeyboardInterrupt())
+        with base.Hold():
+            pass  # Nothing is left of it.
+
+    def test_unexpected(self):
+        made, data = self.make({8: ValueError("what?")})
+        with self.assertRaises(ValueError):
+            made.go(None)
+        self.assertEqual(self.saved[-1]["samples"], data["samples"])
+        self.assertEqual(len(data["samples"]), 6 + 2 + 1)
 
     def test_failing_engine(self):
         for event, why in ((Failure("fio: no space left"), "fio: no space left"),
