@@ -37,6 +37,7 @@ KINDS = {"system_calls": "Host's calls", "exits": "Exits", "host_instructions": 
          "guest_instructions": "Guest instr.", "cycles": "Cycles"}
 SECONDS = 20  # that perf may take to begin and to end
 TRIES = 3
+NOISE = 100  # by so many do the harness's own system calls differ
 
 
 def metrics(prefix, operation, kinds=KINDS, carries=True):
@@ -82,13 +83,15 @@ class Count:
         return list(dict.fromkeys([*self.engine.daemons(), *(pid for each in self.instances for pid in each.processes())]))
 
     def per(self, prefix, operations, kinds=KINDS, without=None):
-        """Samples for each of so many operations. @without: the Count of what there is besides them, which is taken off."""
+        """Samples for each of so many operations. @without: the Count of what there is besides them, which is taken off; where
+        that is more, as on a slow host that has more to do for a guest that idles, nothing is told of them."""
         if operations <= 0:
             return
         for kind in kinds:
             if kind in self.values and (not without or kind in without.values):
                 besides = without.values[kind] if without else 0
-                yield Sample(f"{prefix}_{kind}", max(0, self.values[kind] - besides) / operations)
+                if self.values[kind] >= besides - NOISE:
+                    yield Sample(f"{prefix}_{kind}", max(0, self.values[kind] - besides) / operations)
 
 
 class Perf:
