@@ -38,7 +38,7 @@ def why(failure):
 
 
 class Run:
-    """@data grows while it runs; @save is called with it after each round, and at the end. @live shows it."""
+    """@data grows while it runs; @save is called with it after each step. @live shows it."""
 
     def __init__(self, data, engines, workloads, context, live, save, time_limit=None, clock=time.monotonic):
         self.data, self.context, self.live, self.save = data, context, live, save
@@ -98,18 +98,15 @@ class Run:
         ended = results.BEGUN
         try:
             self.prepare(root)
-            last = 0
             while self.live.done < len(self.live.plan):
                 number, workload, engine = self.live.plan[self.live.done]
-                if number != last:
-                    self.save(self.data)
-                    last = number
                 if self.time_limit and self.clock() - self.began > self.time_limit:
                     ended = f"the time limit of {self.time_limit:g} s was reached"
                     break
                 self.live.begin()
                 self.step(number, workload, engine)
                 self.live.end()
+                self.save(self.data)
             else:
                 ended = None
         except KeyboardInterrupt as interrupt:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results of a run: one JSON file, as schema.json says, and questions about what is in it.
 
-A file is replaced as a whole, so that whatever ends a run leaves what the last round had saved.
+A file is replaced as a whole, so that whatever ends a run leaves what was saved last.
 """
 import json
 import math
