@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What containers and the host need around the root: a layer to write to, and a network of their own."""
+import contextlib
 import ctypes
 import errno
 import os
 import pathlib
 import shutil
+import signal
 import struct
 import subprocess
+import time
 
-from engines.base import Failure, command, quietly
+from engines.base import Failure, command, quietly, read
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 DETACH, NEW_MOUNTS, BIND, RECURSIVE, SLAVE = 2, 0x20000, 4096, 16384, 1 << 19
@@ -64,6 +67,24 @@ def mount_mapped(source, target, first, count):
             os.close(tree)
             if namespace is not None:
                 os.close(namespace)
+
+
+def remove_cgroup(group, seconds=5):
+    """It and those in it, with whatever processes are left there, as soon as these are gone."""
+    deadline = time.monotonic() + seconds
+    for directory, _, _ in os.walk(group, topdown=False):
+        while os.path.exists(directory):
+            for pid in read(f"{directory}/cgroup.procs").split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+            try:
+                os.rmdir(directory)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Failure(f"cannot remove the cgroup {directory}: {error.strerror}") from None
+                time.sleep(0.01)
 
 
 class Layer:

@@ -7,7 +7,7 @@ import shutil
 import time
 
 from engines import layer
-from engines.base import CGROUPS, PATH, Engine, Failure, Instance, has_swap, quietly, tail, unbroken
+from engines.base import CGROUPS, PATH, Engine, Instance, has_swap, quietly, tail, unbroken
 
 DEFAULT = pathlib.Path("/etc/lxc/default.conf")
 COMMON = pathlib.Path("/usr/share/lxc/config/common.conf")
@@ -37,26 +37,11 @@ class LxcInstance(Instance):
         quietly("lxc-stop", "-k", "-P", self.engine.directory, "-n", self.name, timeout=self.engine.context.timeout)
         # Whose monitor was killed has left them, one or two in each hierarchy.
         for group in CGROUPS.rglob(f"lxc.*.{self.name}"):
-            remove_cgroup(group)
+            layer.remove_cgroup(group)
         if self.layer:
             self.layer.remove()
         if self.spec.port:
             self.engine.bridge.give(self.address)
-
-
-def remove_cgroup(group, seconds=5):
-    """It and those in it, as soon as the processes that were in them are gone."""
-    deadline = time.monotonic() + seconds
-    for directory, _, _ in os.walk(group, topdown=False):
-        while os.path.exists(directory):
-            try:
-                os.rmdir(directory)
-            except FileNotFoundError:
-                pass
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise Failure(f"cannot remove the cgroup {directory}: {error.strerror}") from None
-                time.sleep(0.01)
 
 
 class Lxc(Engine):

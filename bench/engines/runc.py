@@ -30,11 +30,19 @@ class RuncInstance(Instance):
         deadline = time.monotonic() + STOP_SECONDS * self.engine.context.patience
         while not quietly("runc", "delete", "-f", self.name) and time.monotonic() < deadline:
             time.sleep(0.2)
+        # One that was ended while it came to be is none that runc knows.
+        for group in cgroups(self.name):
+            layer.remove_cgroup(group)
         if self.layer:
             self.layer.remove()
         if self.namespace:
             quietly("ip", "netns", "delete", self.namespace)
             self.engine.bridge.give(self.address)
+
+
+def cgroups(name=""):
+    """Of the container, or what all of them are in; in each hierarchy."""
+    return [*CGROUPS.glob(f"kvmbox-bench/{name}"), *CGROUPS.glob(f"*/kvmbox-bench/{name}")]
 
 
 class Runc(Engine):
@@ -97,7 +105,7 @@ class Runc(Engine):
         if hasattr(self, "bridge"):
             self.bridge.remove()
             del self.bridge
-        for group in (*CGROUPS.glob("kvmbox-bench"), *CGROUPS.glob("*/kvmbox-bench")):
+        for group in cgroups():
             with contextlib.suppress(OSError):
                 group.rmdir()
         shutil.rmtree(self.directory, ignore_errors=True)

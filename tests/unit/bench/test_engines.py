@@ -12,7 +12,7 @@ from unittest import mock
 
 import here  # noqa: F401
 import method
-from engines import agent, kvmbox, lxc, qemu_microvm
+from engines import agent, kvmbox, layer, lxc, qemu_microvm
 from engines.base import Engine, Instance, Spec
 from workloads.base import Context
 
@@ -93,7 +93,7 @@ class LxcTest(unittest.TestCase):
 
     def test_cgroups_go_with_those_in_them(self):
         (self.directory / "group/below/further").mkdir(parents=True)
-        lxc.remove_cgroup(self.directory / "group")
+        layer.remove_cgroup(self.directory / "group")
         self.assertFalse((self.directory / "group").exists())
 
 
