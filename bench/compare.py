@@ -213,7 +213,7 @@ def _row_line(comparison, row):
     if host and isinstance(host.found, stats.Ratio):
         what, interval, _ = words.difference(host.found, host.metric["unit"])
         line += f"; but the host itself {what} ({interval})"
-    return line.replace("\u00a0", " ")
+    return words.breaking(line)
 
 
 def print_comparison(comparison, a, b, out):

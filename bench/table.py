@@ -16,7 +16,7 @@ def cell(values, scale):
     if not values:
         return "-"
     middle, interval = stats.median(values), stats.median_interval(values)
-    shown = scale.text(middle).replace("\u00a0", " ")
+    shown = words.breaking(scale.text(middle))
     if not interval or interval[0] == interval[1] or middle <= 0:
         return shown
     half = 100 * (interval[1] - interval[0]) / 2 / middle

@@ -96,6 +96,11 @@ def show(value, unit):
     return Scale(unit, [value]).text(value)
 
 
+def breaking(text):
+    """With spaces as a terminal has them."""
+    return text.replace("\u00a0", " ")
+
+
 def percent(share):
     share = abs(share) * 100
     return f"{share:.1f}" if share < 9.95 else f"{share:.0f}"

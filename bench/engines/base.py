@@ -283,16 +283,17 @@ class Instance:
         self.stop()
 
 
+def parent(pid):
+    """That of a process; None where there is none any more."""
+    words = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(words[1]) if len(words) > 1 else None
+
+
 def descendants(pid):
     """The process and all below it, parents first."""
     children = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                parent = int(pathlib.Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, ValueError, IndexError):
-                continue
-            children.setdefault(parent, []).append(int(entry))
+    for each in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        children.setdefault(parent(each), []).append(each)
     found = [pid]
     for each in found:
         found += children.get(each, [])

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import time
 
-from engines.base import CGROUPS, Engine, Failure, Hold, Instance, command, descendants, has_swap, read, tail, unbroken
+from engines.base import CGROUPS, Engine, Failure, Hold, Instance, command, descendants, has_swap, parent, read, tail, unbroken
 
 NETWORK = "10.254.78"
 GATEWAY, HOST = f"{NETWORK}.1", f"{NETWORK}.254"  # docker0, and the host's side of its port
@@ -47,6 +47,8 @@ class DockerInstance(Instance):
     def processes(self):
         """Those in the container, the shim above them, what forwards its port, and the client as long as it is there."""
         shim = parent(self.main())
+        if not shim:
+            raise Failure("the container has ended")
         proxies = [pid for pid in self.engine.daemons() if forwards(read(f"/proc/{pid}/cmdline"), self.spec.port)]
         return descendants(shim) + proxies + ([] if self.detached else [self.process.pid])
 
@@ -232,13 +234,6 @@ def remove_empty(path):
             os.rmdir(directory)
         except OSError:
             pass  # somebody uses it
-
-
-def parent(pid):
-    try:
-        return int(read(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
-    except IndexError:
-        raise Failure("the container has ended") from None
 
 
 def forwards(cmdline, port):

@@ -122,8 +122,7 @@ def written(instance):
     data, stdout = instance.buffer, instance.process.stdout
     while select.select([stdout], [], [], 0)[0] and (more := os.read(stdout.fileno(), 65536)):
         data += more
-    instance.errors.seek(0)
-    return (data + instance.errors.read()).decode(errors="replace").replace("\r", "")
+    return (data.decode(errors="replace") + instance.complaints()).replace("\r", "")
 
 
 def free_port():

@@ -70,7 +70,7 @@ def cache_words(size, grown, free, before, after):
 
 
 def plain(value, unit):
-    return words.show(value, unit).replace("\u00a0", " ")
+    return words.breaking(words.show(value, unit))
 
 
 class Next:
@@ -181,9 +181,7 @@ def panic(engine, context):
 
 def last_words(instance):
     """What is said of its panic, which is not the last line of what a kernel says then."""
-    instance.errors.seek(0)
-    text = instance.errors.read().decode(errors="replace")
-    found = [line.strip() for line in text.splitlines() if "panic" in line.lower()]
+    found = [line.strip() for line in instance.complaints().splitlines() if "panic" in line.lower()]
     return found[0][:200] if found else instance.said()
 
 

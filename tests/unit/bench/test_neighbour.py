@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Of the workloads in which a neighbour behaves badly, what needs no instance: waits, bounds, and what is said of ends."""
 import contextlib
-import io
 import os
 import pathlib
 import subprocess
@@ -167,7 +166,7 @@ class Crashes(unittest.TestCase):
         @contextlib.contextmanager
         def idle(engine, context, data):
             yield types.SimpleNamespace(alive=lambda: engine.immune, said=lambda: "---", engine=engine,
-                                        errors=io.BytesIO(b"[1] ok\n  Kernel panic\n Kernel panic again\n---\n"),
+                                        complaints=lambda: "[1] ok\n  Kernel panic\n Kernel panic again\n---\n",
                                         check=lambda _: "another\n" if self.own else containment.read(containment.BOOT_ID))
 
         def crash(first, context):
