@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How it is measured: rounds in which the engines take turns, warm-up first, and whatever ends it keeps what there is."""
+import contextlib
 import random
 import time
 
@@ -56,14 +57,15 @@ class Run:
             except FAILURES as failure:
                 for workload in self.workloads:
                     self.fail(workload, name, 0, why(failure))
-                engine.clean()  # What there is of it is not to be beside the others.
+                # What there is of it is not to be beside the others; what cannot be cleaned up is told at the end.
+                with contextlib.suppress(*FAILURES):
+                    engine.clean()
 
     def fail(self, workload, engine, number, why):
         """Ends the engine's part in this workload."""
         self.data["failures"].append({"workload": workload, "engine": engine, "round": number, "why": why})
-        done = self.live.done
-        self.live.plan[done + 1 if self.measuring else done:] = [
-            step for step in self.live.plan[done + 1 if self.measuring else done:] if step[1:] != (workload, engine)]
+        begin = self.live.done + self.measuring
+        self.live.plan[begin:] = [step for step in self.live.plan[begin:] if step[1:] != (workload, engine)]
 
     measuring = False
 
