@@ -148,6 +148,7 @@ class Engine:
 
     def clean(self):
         """After everything, also after a failure: leaves nothing behind."""
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def new_name(self):
         self.number += 1

@@ -220,7 +220,7 @@ class Docker(Engine):
             shutil.rmtree(self.state, ignore_errors=True)
             for path in self.absent:
                 remove_empty(path)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        super().clean()
 
 
 def places():

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """No isolation: programs of the root on the host, in a chroot so that they are the same programs."""
 import os
-import pathlib
-import shutil
 import signal
 import stat
 
@@ -93,4 +91,4 @@ class Host(Engine):
             # A lazy unmount takes what is mounted below along.
             each.remove()
         self.layers = {}
-        shutil.rmtree(pathlib.Path(self.directory), ignore_errors=True)
+        super().clean()

@@ -93,9 +93,6 @@ class Kvmbox(Engine):
             words += ["--disk", f"{disk_image(spec.data_dir, self.context.data_bytes)}".replace(",", ",,")]
         return KvmboxInstance(self, name, [*words, "--", *spec.argv], spec)
 
-    def clean(self):
-        shutil.rmtree(self.directory, ignore_errors=True)
-
 
 def no_vms():
     """Why this host can run none, by what kvmbox check says; or None."""

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import time
 
-from engines.base import Failure, command, quietly, read
+from engines.base import Engine, Failure, command, quietly, read
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 DETACH, NEW_MOUNTS, BIND, RECURSIVE, SLAVE = 2, 0x20000, 4096, 16384, 1 << 19
@@ -127,3 +127,18 @@ class Bridge:
         Bridge._users -= 1
         if Bridge._users == 0:
             quietly("ip", "link", "delete", BRIDGE)
+
+
+class Bridged(Engine):
+    """An engine whose instances are on the bridge."""
+    bridge = None
+
+    def prepare(self, root):
+        super().prepare(root)
+        self.bridge = Bridge()
+
+    def clean(self):
+        if self.bridge:
+            self.bridge.remove()
+            self.bridge = None
+        super().clean()

@@ -3,11 +3,10 @@
 import os
 import pathlib
 import re
-import shutil
 import time
 
 from engines import layer
-from engines.base import CGROUPS, PATH, Engine, Instance, has_swap, quietly, tail, unbroken
+from engines.base import CGROUPS, PATH, Instance, has_swap, quietly, tail, unbroken
 
 DEFAULT = pathlib.Path("/etc/lxc/default.conf")
 COMMON = pathlib.Path("/usr/share/lxc/config/common.conf")
@@ -44,7 +43,7 @@ class LxcInstance(Instance):
             self.engine.bridge.give(self.address)
 
 
-class Lxc(Engine):
+class Lxc(layer.Bridged):
     name, title = "lxc", "LXC"
     program, packages = "lxc-start", ("lxc", "iproute2", "apparmor")
     includes = (COMMON,)
@@ -60,7 +59,6 @@ class Lxc(Engine):
 
     def prepare(self, root):
         super().prepare(root)
-        self.bridge = layer.Bridge()
         self.lower = root.tree
 
     def confinement(self):
@@ -108,12 +106,6 @@ class Lxc(Engine):
             raise
         instance.layer = made
         return instance
-
-    def clean(self):
-        if hasattr(self, "bridge"):
-            self.bridge.remove()
-            del self.bridge
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class LxcHardened(Lxc):

@@ -6,7 +6,6 @@ import os
 import pathlib
 import re
 import select
-import shutil
 import socket
 import stat
 import struct
@@ -16,7 +15,7 @@ import threading
 import time
 
 from engines import agent, layer
-from engines.base import Engine, Failure, tail, unbroken
+from engines.base import Failure, tail, unbroken
 from engines.kvmbox import VmInstance, beside, disk_image, no_vms
 
 # What QEMU's documentation of microvm names for the fastest boot (qboot is the firmware then).
@@ -111,7 +110,7 @@ class Host:
             listener.close()
 
 
-class QemuMicrovm(Engine):
+class QemuMicrovm(layer.Bridged):
     name, title = "qemu-microvm", "QEMU microvm"
     confined = "a kernel of its own; QEMU itself runs as root without a jail, and without the seccomp filter it could have"
     kernel = "own"
@@ -131,7 +130,6 @@ class QemuMicrovm(Engine):
 
     def prepare(self, root):
         super().prepare(root)
-        self.bridge = layer.Bridge()
         subprocess.run(["modprobe", "-q", "-a", "vhost_vsock", "vhost_net", "tun"], check=False)  # unless they are built in
         if not os.path.exists("/dev/vhost-vsock"):
             raise Failure("there is no /dev/vhost-vsock, over which the host speaks to the guest")
@@ -169,10 +167,7 @@ class QemuMicrovm(Engine):
         if hasattr(self, "host"):
             self.host.close()
             del self.host
-        if hasattr(self, "bridge"):
-            self.bridge.remove()
-            del self.bridge
-        shutil.rmtree(self.directory, ignore_errors=True)
+        super().clean()
 
 
 def can_direct(file):

@@ -3,12 +3,11 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import time
 
 from engines import layer
-from engines.base import CGROUPS, PATH, STOP_SECONDS, Engine, Failure, Instance, has_swap, quietly, tail, unbroken
+from engines.base import CGROUPS, PATH, STOP_SECONDS, Failure, Instance, has_swap, quietly, tail, unbroken
 
 CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
                 "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL",
@@ -45,7 +44,7 @@ def cgroups(name=""):
     return [*CGROUPS.glob(f"kvmbox-bench/{name}"), *CGROUPS.glob(f"*/kvmbox-bench/{name}")]
 
 
-class Runc(Engine):
+class Runc(layer.Bridged):
     name, title = "runc", "runc"
     program, packages = "runc", ("runc", "iproute2")
     confined = ("the namespaces, capabilities and masked paths of Docker; no seccomp filter, no AppArmor; by runc run, which stays in the "
@@ -53,10 +52,6 @@ class Runc(Engine):
 
     def command(self):
         return ["runc", "run", "--bundle", "DIR", "NAME"]
-
-    def prepare(self, root):
-        super().prepare(root)
-        self.bridge = layer.Bridge()
 
     def bundle(self, spec, name, namespace, rootfs):
         mounts = [("/proc", "proc", "proc", []), ("/dev", "tmpfs", "tmpfs", ["nosuid", "mode=755", "size=65536k"]),
@@ -102,13 +97,10 @@ class Runc(Engine):
         return instance
 
     def clean(self):
-        if hasattr(self, "bridge"):
-            self.bridge.remove()
-            del self.bridge
         for group in cgroups():
             with contextlib.suppress(OSError):
                 group.rmdir()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        super().clean()
 
 
 def connect(namespace, address, veth):
