@@ -9,6 +9,7 @@ import compare
 import page
 import results
 import run
+from results import say
 from run import Usage
 
 FAILED = 125  # kvmbox's own exit status for a failure of its own
@@ -115,11 +116,6 @@ def command(argv):
     if argv and argv[0] in COMMANDS:
         return COMMANDS[argv[0]](argv[1:])
     return run_all(argv)
-
-
-def say(sentence):
-    shown = "".join(letter if letter.isprintable() else "?" for letter in sentence)
-    print(f"kvmbox: bench: {shown}", file=sys.stderr)
 
 
 def main(argv):

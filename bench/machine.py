@@ -6,13 +6,14 @@ import pathlib
 import re
 import shutil
 
+from engines import kvmbox
 from engines.base import field, read, version_of
 from workloads import counts
 
 VULNERABILITIES = pathlib.Path("/sys/devices/system/cpu/vulnerabilities")
 HYPERVISOR_LEAF = 0x40000000
 EMULATORS = {"TCGTCGTCGTCG": "QEMU emulates the processor in software (TCG)"}
-TOOLS = {"kvmbox": ("kvmbox", "--version"), "qemu": ("qemu-system-x86_64", "--version"), "lxc": ("lxc-start", "--version"),
+TOOLS = {"kvmbox": (kvmbox.PROGRAM, "--version"), "qemu": ("qemu-system-x86_64", "--version"), "lxc": ("lxc-start", "--version"),
          "runc": ("runc", "--version"), "docker": ("docker", "--version"), "python": ("python3", "--version")}
 
 
@@ -99,8 +100,7 @@ def machine(directory, versions):
     kind, note = virtualisation(cpuinfo, os.path.exists("/dev/kvm"), hypervisor_signature(),
                                 read("/sys/devices/system/clocksource/clocksource0/available_clocksource"))
     source, file_system = mount_of(str(directory), read("/proc/self/mountinfo"))
-    tools = {**TOOLS, "kvmbox": (os.environ.get("KVMBOX_PROGRAM") or "kvmbox", "--version")}
-    found = {name: version_of(*words) for name, words in tools.items() if shutil.which(words[0])}
+    found = {name: version_of(*words) for name, words in TOOLS.items() if shutil.which(words[0])}
     return {
         "cpu": cpu_model(cpuinfo), "cpus": len(os.sched_getaffinity(0)), "memory_bytes": field(read("/proc/meminfo"), "MemTotal"),
         "kernel": f"{os.uname().release} {os.uname().version}",

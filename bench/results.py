@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 import tempfile
 
 import stats
@@ -22,6 +23,12 @@ KINDS = {"object": "an object", "array": "an array", "string": "a string", "inte
 
 class Problem(Exception):
     """What went wrong, in one sentence for the user."""
+
+
+def say(sentence):
+    """Tells the user, on standard error; a terminal sees nothing but letters of it."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in sentence)
+    print(f"kvmbox: bench: {shown}", file=sys.stderr, flush=True)
 
 
 class Results:

@@ -23,6 +23,7 @@ import table
 import workloads
 from engines import layer
 from engines.base import Hold, field, read, version_of
+from results import say
 from workloads import containment
 from workloads.base import Context
 
@@ -149,10 +150,6 @@ class Options:
             context.instances, context.at_once = 2, (2,)
             context.data_bytes, context.file_bytes, context.scale = 256 << 20, 16 << 20, 1
         return context
-
-
-def say(sentence):
-    print(f"kvmbox: bench: {sentence}", file=sys.stderr, flush=True)
 
 
 def show_list(options):
