@@ -30,11 +30,27 @@ case_workloads() {
 	grep -q '</html>' page.html || fail "there is no page"
 }
 
-# Whether a slowdown is found, and none between an engine and itself.
+# Whether a slowdown is found, and none between an engine and itself; and one from a run to the next.
 case_planted() {
+	local compared
 	need_root
 	python3 -B "$lab/bench_planted.py" "$lab/../../bench" "$root" "$dir"
+
+	bench --engine runc --workload start --rounds 6
+	all_measured
+	mv results.json before.json
+	mkdir bin
+	printf '#!/bin/sh\n[ "$1" != run ] || sleep 0.3\nexec %s "$@"\n' "$(command -v runc)" >bin/runc
+	chmod +x bin/runc
+	PATH=$dir/bin:$PATH bench --engine runc --workload start --rounds 6
+	all_measured
+	status=0
+	compared=$("$kvmbox" bench compare before.json results.json) || status=$?
+	printf '%s\n' "$compared"
+	[[ $status == 1 ]] || fail "compare ended with status $status"
+	grep -q 'Start to first instruction' <<<"$compared" || fail "compare does not name what is slower"
 }
+
 case_broken_engine() {
 	need_root
 	mkdir bin
@@ -59,6 +75,37 @@ case_interrupted() {
 	[[ $status == 1 ]] || fail "it ended with status $status"
 	expect '(.complete | not) and .why_incomplete == "interrupted by the user" and (.samples | length > 0)' "it is not told"
 	grep -q 'interrupted by the user: what was measured until then is in results.json' "$err" || fail "it is not said"
+	nothing_left
+}
+
+# Nobody is asked first: what was measured is there, and the next run tells what is left behind.
+case_killed() {
+	local children
+	need_root
+	start_bench --dir "$dir" --engine host --workload start --rounds 1000
+	await 60 "a round" has_samples
+	kill -STOP "$pid"
+	mapfile -t children < <(pgrep -P "$pid")
+	kill -KILL "$pid"
+	wait "$pid" || true
+	[[ ${#children[@]} == 0 ]] || kill -KILL "${children[@]}"
+	expect '(.complete | not) and .why_incomplete == "it was broken off" and (.samples | length > 0)' "what was measured is lost"
+	bench --engine host --workload start --rounds 1 -o next.json
+	[[ $status == 0 ]] || fail "the next run ended with status $status"
+	grep -q 'a run that was killed has left .*kvmbox-bench\.' "$err" || fail "what is left is not said"
+	rm -rf kvmbox-bench.*
+}
+
+# A wrong parameter is known before anything is touched.
+case_nonsense() {
+	need_root
+	bench --engine host --workload start --rounds 1
+	all_measured
+	sha256sum results.json >before
+	bench --engine host --workload start --rounds none
+	[[ $status == 125 ]] || fail "it ended with status $status"
+	grep -q '^kvmbox: bench: --rounds takes a whole number from 1 to 10000, not "none"$' "$err" || fail "it is not said"
+	sha256sum --quiet -c before || fail "the results of the run before are lost"
 	nothing_left
 }
 
