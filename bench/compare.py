@@ -227,7 +227,8 @@ def print_comparison(comparison, a, b, out):
         if each.emulated:
             print("   Virtualisation is emulated: its times say nothing of real hardware.", file=out)
     for heading, lines in (("The machines differ", comparison.machine), ("The methods differ", comparison.method),
-                           ("The engines differ", comparison.engines), ("Lost in B", comparison.lost), ("Not compared", comparison.refused)):
+                           ("The engines differ", comparison.engines), ("Lost in B", comparison.lost),
+                           ("Not compared", comparison.refused)):
         if lines:
             print(f"\n{heading}:", *(f"  {line}" for line in lines), sep="\n", file=out)
     for heading, verdict in (("Worse in B", "worse"), ("Better in B", "better"), ("Different in B", "different"),

@@ -52,8 +52,8 @@ def run(words, output, argv, found):
         command = [program, "--cpus", CPUS, "--mem", MEMORY, "--disk", DISK, "--timeout", DAY,
                    *(word for each in extra for word in ("--qemu-arg", each)),
                    "--", "bash", "-c", INSIDE, "bench", found.image.parent, output.name, *words]
-        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, env={**os.environ, "LAB_OUT": directory},
-                                   start_new_session=True)
+        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, start_new_session=True,
+                                   env={**os.environ, "LAB_OUT": directory})
         try:
             status, why = process.wait(), None
             if status not in ENDS:

@@ -12,7 +12,8 @@ import words
 
 CSS = pathlib.Path(__file__).with_name("page.css")
 # Whose kernel a workload runs on, which is what the question is about.
-KEY = {"own": "a kernel of its own, behind the wall", "vm": "one kernel for all containers of a VM, behind the wall", "shared": "the host's kernel, shared", "host": "no isolation"}
+KEY = {"own": "a kernel of its own, behind the wall", "vm": "one kernel for all containers of a VM, behind the wall",
+       "shared": "the host's kernel, shared", "host": "no isolation"}
 # What kvmbox is held against in sentences: the first of these that was measured.
 SUBJECT = "kvmbox"
 REFERENCES = ("lxc", "lxc-hardened", "runc", "docker", "host", "qemu-microvm")
@@ -291,7 +292,8 @@ def metric_figure(results, metric):
     note = ", ".join(filter(None, notes))
     table = measures(((("name", "Engine"), ("value", "Median"), ("range", f"{share(stats.CONFIDENCE)} interval")),
                       (("against", f"{subject['title']} against it" if subject and len(engines) > 1 else ""),)), heading, rows)
-    return (f"<figure><figcaption><h3>{text(metric['title'])}{f' <small>({text(note)})</small>' if note else ''}{tag(results, metric['carries_over'])}</h3>"
+    small = f" <small>({text(note)})</small>" if note else ""
+    return (f"<figure><figcaption><h3>{text(metric['title'])}{small}{tag(results, metric['carries_over'])}</h3>"
             f'<p class="finding">{text(sentence)}.{STEPS if many else ""}</p></figcaption>{table}</figure>')
 
 

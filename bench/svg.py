@@ -99,7 +99,8 @@ def axis_row(axis, ticks, text):
     for tick in ticks:
         share = axis.share(tick)
         anchor = "start" if share < 0.06 else "end" if share > 0.94 else "middle"
-        parts.append(f'<text x="{axis.percent(tick)}" y="{AXIS - 7}" text-anchor="{anchor}">{html.escape(text(tick, tick == ticks[-1]))}</text>')
+        parts.append(f'<text x="{axis.percent(tick)}" y="{AXIS - 7}" text-anchor="{anchor}">'
+                     f"{html.escape(text(tick, tick == ticks[-1]))}</text>")
     return (f'<svg class="axis" aria-hidden="true" width="100%" height="{AXIS}">{"".join(parts)}</svg>')
 
 

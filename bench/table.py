@@ -148,7 +148,8 @@ class Live:
         width = self.width()
         # What was measured last is left to be read until there is something of what is measured now.
         before = self.plan[max(0, self.done - 1)][1]
-        lines = (workload_table(self.results, workload, width) or workload_table(self.results, before, width))[:shutil.get_terminal_size((100, 24)).lines - 2]
+        lines = workload_table(self.results, workload, width) or workload_table(self.results, before, width)
+        lines = lines[:shutil.get_terminal_size((100, 24)).lines - 2]
         lines.append(clip(self.status(number, workload, engine), width - 1))
         self.out.write(self.erase() + "\n".join(lines))
         self.out.flush()

@@ -72,7 +72,8 @@ class Lxc(layer.Bridged):
 
     def limits(self, spec):
         if CGROUPS_2.exists():
-            return [*["lxc.cgroup2.memory.swap.max = 0"] * has_swap(), f"lxc.cgroup2.memory.max = {spec.memory_bytes}", f"lxc.cgroup2.cpu.max = {spec.cpus * 100000} 100000"]
+            return [*["lxc.cgroup2.memory.swap.max = 0"] * has_swap(), f"lxc.cgroup2.memory.max = {spec.memory_bytes}",
+                    f"lxc.cgroup2.cpu.max = {spec.cpus * 100000} 100000"]
         return [f"lxc.cgroup.memory.limit_in_bytes = {spec.memory_bytes}", f"lxc.cgroup.cpu.cfs_quota_us = {spec.cpus * 100000}"]
 
     def layer(self, spec, directory):

@@ -64,7 +64,8 @@ class Runc(layer.Bridged):
         if spec.data_dir:
             mounts.append({"destination": "/data", "type": "bind", "source": str(spec.data_dir), "options": ["bind", "rw"]})
         network = {"type": "network", **({"path": f"/run/netns/{namespace}"} if namespace else {})}
-        resources = {"memory": {"limit": spec.memory_bytes, **({"swap": spec.memory_bytes} if has_swap() else {})}, "cpu": {"quota": spec.cpus * 100000, "period": 100000},
+        resources = {"memory": {"limit": spec.memory_bytes, **({"swap": spec.memory_bytes} if has_swap() else {})},
+                     "cpu": {"quota": spec.cpus * 100000, "period": 100000},
                      "devices": [{"allow": False, "access": "rwm"}]}
         return {
             "ociVersion": "1.0.2", "hostname": name, "root": {"path": str(rootfs), "readonly": False}, "mounts": mounts,

@@ -22,7 +22,8 @@ case_engines() {
 
 case_workloads() {
 	need_root
-	bench --engine runc --workload cpu --workload disk --workload net --workload http --workload postgres --workload neighbour --workload containment --mem 256M --rounds 1
+	bench --engine runc --workload cpu --workload disk --workload net --workload http --workload postgres \
+		--workload neighbour --workload containment --mem 256M --rounds 1
 	all_measured
 	expect '. as $all | .workloads | all(.name as $w | $all.samples + $all.outcomes | any(.workload == $w))' "a workload was not measured"
 	expect '.outcomes | any(.what == "kernel panic" and .survived == null)' "a panic of the host was tried"
