@@ -96,19 +96,25 @@ def _workload_rows(a, b, name, engines, refused):
         elif a.emulated != b.emulated and not metric["carries_over"]:
             times = True
         else:
-            rows += _metric_rows(a, b, one, metric, engines)
+            rows += _metric_rows(a, b, one, metric, engines, refused)
     if times:
         refused.append(f"{one['title']}, what does not carry over: virtualisation is emulated in "
                        f"{'A' if a.emulated else 'B'} alone")
     return rows
 
 
-def _metric_rows(a, b, workload, metric, engines):
+def _metric_rows(a, b, workload, metric, engines, refused):
     key = (workload["name"], metric["metric"])
+    chosen = [each for each in a.engines_of(*key) if not engines or each["name"] in engines]
     names = {each["name"] for each in b.engines_of(*key)}
+    # Those that have others of the workload: what B has nothing at all of is told elsewhere.
+    measured = {each["engine"] for each in b["samples"] if each["workload"] == workload["name"]}
+    lacking = [each["title"] for each in chosen if each["name"] in measured - names]
+    if lacking:
+        refused.append(f"{workload['title']}, {metric['title']}: only A has it of {', '.join(lacking)}")
     rows = []
-    for engine in a.engines_of(*key):
-        if engine["name"] in names and (not engines or engine["name"] in engines):
+    for engine in chosen:
+        if engine["name"] in names:
             before, after = a.rounds(*key, engine["name"]), b.rounds(*key, engine["name"])
             rows.append(Row(workload, metric, engine, before, after, stats.ratio_or_reason(after, before)))
     return rows

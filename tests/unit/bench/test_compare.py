@@ -150,6 +150,14 @@ The engines differ:
         b["metrics"][0] = {**b["metrics"][0], "unit": "ms"}
         self.assertEqual(compared(a, b).refused, ["Start, Start to first instruction: A has it in s, B in ms"])
 
+    def test_measures_of_one_alone(self):
+        a, b = fake.make(1), fake.make(2)
+        b["samples"] = [each for each in b["samples"] if each["engine"] not in ("kvmbox", "lxc") or each["metric"] != "read_1"]
+        said = ["Disk, 4 KiB random reads, depth 1: only A has it of kvmbox, LXC"]
+        self.assertEqual(compared(a, b).refused, said)
+        self.assertEqual(compared(a, b, engines=["lxc"]).refused, [said[0].replace("kvmbox, ", "")])
+        self.assertEqual(compared(a, b, engines=["host"]).refused, [])
+
     def test_nothing_in_common(self):
         a, b = fake.make(1), fake.make(2)
         b["workloads"], b["metrics"], b["samples"] = [], [], []
