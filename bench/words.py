@@ -14,7 +14,7 @@ TIMES = {"s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 WORDS = {
     "time": ("takes", "longer", "less time", "long"),
     "bytes": ("takes", "more", "less", "much"),
-    "count": ("needs", "more", "fewer", "many"),
+    "count": ("has", "more", "fewer", "many"),
     "rate": ("reaches", "more", "less", "much"),
     "ratio": ("is", "higher", "lower", "high"),
 }

@@ -81,7 +81,7 @@ class Verdicts(unittest.TestCase):
         a, b = fake.make(1), fake.make(2, slow={("kvmbox", "system_calls"): 1.01})
         row, = compared(a, b).of("worse")
         self.assertEqual(row.found.low, row.found.high)
-        self.assertIn("needs 1.0 % more (no spread)", page(a, b))
+        self.assertIn("has 1.0 % more (no spread)", page(a, b))
 
     def test_neither_better_nor_worse(self):
         a, b = fake.make(1), fake.make(2, slow={PLANTED: 1.5})

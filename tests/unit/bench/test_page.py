@@ -158,7 +158,7 @@ class Notices(unittest.TestCase):
                       "survived.", words)
         self.assertIn("Do not carry over: the other 17 measures, each marked “emulated: does not carry over”.", words)
         # What carries over comes first, and each other figure is marked.
-        self.assertIn("StartSystem calls of the host for one start: kvmbox needs", words)
+        self.assertIn("StartSystem calls of the host for one start: kvmbox has", words)
         self.assertRegex(words, r"Start to first instruction \(less is better\) emulated: does not carry over")
 
     def test_nested(self):

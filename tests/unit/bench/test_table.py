@@ -36,7 +36,7 @@ class Values(unittest.TestCase):
         self.assertEqual(said("ms", 0.88, 0.86, 0.92), "kvmbox takes 12 % less time than LXC (8.0 to 14 %)")
         self.assertEqual(said("bytes", 4.3, 4.3, 4.3), "kvmbox takes 4.30 times as much as LXC (no spread)")
         self.assertEqual(said("1/s", 0.87, 0.83, 0.9), "kvmbox reaches 13 % less than LXC (10 to 17 %)")
-        self.assertEqual(said("count", 0.3, 0.28, 0.32), "kvmbox needs 0.30 times as many as LXC (0.28 to 0.32)")
+        self.assertEqual(said("count", 0.3, 0.28, 0.32), "kvmbox has 0.30 times as many as LXC (0.28 to 0.32)")
         self.assertEqual(words.sentence("kvmbox", "LXC", stats.Reason(stats.NO_DIFFERENCE, stats.Ratio(1, 0.97, 1.04, 0.5)), "s"),
                          "no difference between kvmbox and LXC beyond the spread (0.97 to 1.04 times)")
         self.assertEqual(words.sentence("kvmbox", "LXC", stats.ratio_or_reason([1], [2]), "s"),
