@@ -412,6 +412,8 @@ def method(results):
         + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
         "Every engine runs the same programs from the same root file system. Its checksum is below. Instances have the same "
         "CPUs and memory: for containers the CPUs are a quota, for VMs they are virtual ones, beside which the monitor works.",
+        "Of several at once, each is started as soon as what it needs is made, which is done for one after another where it is "
+        "not the engine's own business (networks and layers of LXC, runc and QEMU); its time is from its own start.",
         "The host's calls are the system calls that its kernel serves: a container's are among them, what a guest asks of its own "
         "kernel is not. They and exits are counted apart from what is timed.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "

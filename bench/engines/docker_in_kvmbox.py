@@ -4,6 +4,7 @@
 What starts a container is the same docker command with the same words, over the VM's socket. The wall is between the VM and the
 host: containers share the VM's kernel, and what is measured of each is what one more takes of a VM that is there already.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -118,8 +119,10 @@ class DockerInKvmbox(Docker):
         """A volume for each directory of the host, as long as that is there."""
         for name, known in list(self.volumes.items()):
             if not known.exists():
-                self.docker(["volume", "rm", "--force", name], "a volume cannot be removed")
-                del self.volumes[name]
+                # Later, where a container of many processes is still on its way to its end.
+                with contextlib.suppress(Failure):
+                    self.docker(["volume", "rm", "--force", name], "a volume cannot be removed")
+                    del self.volumes[name]
         mark = pathlib.Path(directory) / "volume"
         if not mark.exists():
             name = f"data-{self.number}"

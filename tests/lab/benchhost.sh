@@ -9,6 +9,7 @@
 
 limit_engines=400
 limit_workloads=400
+limit_lab=600
 
 case_engines() {
 	need_root
@@ -77,6 +78,20 @@ case_interrupted() {
 	expect '(.complete | not) and .why_incomplete == "interrupted by the user" and (.samples | length > 0)' "it is not told"
 	grep -q 'interrupted by the user: what was measured until then is in results.json' "$err" || fail "it is not said"
 	nothing_left
+}
+
+# An emulated host, which a container that shares its kernel crashes in the end, as it is asked to: what was measured is kept.
+case_lab() {
+	need_root
+	status=0
+	KVMBOX_CACHE=$LAB_HOST_CACHE "$kvmbox" bench --lab --short --rounds 1 --warm-up 0 --engine lxc --workload containment \
+		--mem 128M --panic-host -o results.json >"$out" 2>"$err" || status=$?
+	cat "$out" "$err"
+	[[ $status == 0 ]] || fail "it ended with status $status"
+	expect '.complete and .machine.virtualisation == "emulated" and (.command | index("--lab"))' "it is not the emulated host's run"
+	expect '.outcomes | length == 3 and any(.what == "kernel panic" and .survived == false and .words == "the host went down with it")' \
+		"the crash is not told"
+	expect '[.outcomes[] | select(.what != "kernel panic") | .survived] == [true, true]' "what was measured before is lost"
 }
 
 # Nobody is asked first: what was measured is there, and the next run tells what is left behind.

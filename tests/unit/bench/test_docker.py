@@ -87,6 +87,19 @@ class DockerTest(unittest.TestCase):
         self.assertEqual(self.vm.volume(data), "data-1")
         self.assertEqual(self.vm.docker.words, [["volume", "rm", "--force", "data-0"]])
 
+    def test_volume_that_is_in_use_still(self):
+        data = self.directory / "data"
+        data.mkdir()
+        self.vm.volume(data)
+        (data / "volume").unlink()
+        self.vm.number, self.vm.docker.fails = 1, True
+        self.assertEqual(self.vm.volume(data), "data-1")
+        self.assertEqual(list(self.vm.volumes), ["data-0", "data-1"])
+        (data / "volume").unlink()
+        self.vm.number, self.vm.docker.fails = 2, False
+        self.vm.volume(data)
+        self.assertEqual(list(self.vm.volumes), ["data-2"])
+
     def test_settings_touch_nothing_of_the_user(self):
         self.engine.state = self.directory / "state"
         for name, value in self.engine.settings().items():
