@@ -413,7 +413,9 @@ def method(results):
         "Every engine runs the same programs from the same root file system. Its checksum is below. Instances have the same "
         "CPUs and memory: for containers the CPUs are a quota, for VMs they are virtual ones, beside which the monitor works.",
         "Of several at once, each is started as soon as what it needs is made, which is done for one after another where it is "
-        "not the engine's own business (networks and layers of LXC, runc and QEMU); its time is from its own start.",
+        "not the engine's own business (networks and layers of LXC, runc and QEMU); its time is from its own start. What serves "
+        "all instances of an engine (dockerd, the VM of Docker in kvmbox) is there from first to last, and idle when others have "
+        "their turn.",
         "The host's calls are the system calls that its kernel serves: a container's are among them, what a guest asks of its own "
         "kernel is not. They and exits are counted apart from what is timed.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "
