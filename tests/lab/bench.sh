@@ -6,8 +6,8 @@
 # shellcheck source=tests/lab/benchlib.sh
 . "$lab/benchlib.sh"
 
-limit_engines=900
-limit_workloads=900
+limit_engines=600
+limit_workloads=600
 
 # slim_root: has $root be what a start takes alone, as Docker copies the whole of it, and does so on an emulated host for minutes.
 slim_root() {
