@@ -386,6 +386,10 @@ def workload_section(results, workload):
     for metric in results.metrics(workload["name"]):
         parts += [metric_figure(results, metric), series_figure(results, metric)]
     parts.append(outcomes_figure(results, workload))
+    if any(parts):
+        told = {each["metric"] for kind in ("samples", "series") for each in results[kind] if each["workload"] == workload["name"]}
+        untold = [each["title"] for each in results.metrics(workload["name"]) if each["metric"] not in told]
+        parts.append(f"<p>Of no engine there is a figure of: {text('; '.join(untold))}.</p>" if untold else "")
     body = "".join(parts) or "<p>Not measured.</p>"
     return (f'<section id="{text(workload["name"])}"><h2>{text(workload["title"])}</h2>'
             f'<p class="question">{text(workload["question"])}</p>{body}</section>')

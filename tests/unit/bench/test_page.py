@@ -104,6 +104,12 @@ class Whole(unittest.TestCase):
         data = fake.make(1, rounds=1)
         self.assertIn("too few rounds to compare: 1, and at least 5 are needed", said(data))
 
+    def test_measures_without_a_figure(self):
+        data = fake.make(1)
+        self.assertNotIn("Of no engine there is a figure", said(data))
+        data["samples"] = [each for each in data["samples"] if each["metric"] not in ("read_32", "fsync")]
+        self.assertIn("Of no engine there is a figure of: 4 KiB random reads, depth 32; Latency of fsync.", said(data))
+
     def test_one_engine(self):
         data = fake.make(1)
         data["samples"] = [each for each in data["samples"] if each["engine"] == "kvmbox"]
