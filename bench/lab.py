@@ -12,6 +12,7 @@ import tempfile
 
 import results
 import root
+from engines.base import Hold
 
 SOURCE = pathlib.Path(__file__).resolve().parent.parent
 CPUS, MEMORY, DISK = 2, "8G", "16G"
@@ -52,9 +53,10 @@ def run(words, output, argv, found):
         command = [program, "--cpus", CPUS, "--mem", MEMORY, "--disk", DISK, "--timeout", DAY,
                    *(word for each in extra for word in ("--qemu-arg", each)),
                    "--", "bash", "-c", INSIDE, "bench", found.image.parent, output.name, *words]
-        process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, start_new_session=True,
-                                   env={**os.environ, "LAB_OUT": directory})
         try:
+            with Hold():
+                process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, start_new_session=True,
+                                           env={**os.environ, "LAB_OUT": directory})
             status, why = process.wait(), None
             if status not in ENDS:
                 why = f"the emulated host ended with status {status}"

@@ -7,7 +7,7 @@ import re
 import shutil
 
 from engines import kvmbox
-from engines.base import field, read, version_of
+from engines.base import field, quietly, read, version_of
 from workloads import counts
 
 VULNERABILITIES = pathlib.Path("/sys/devices/system/cpu/vulnerabilities")
@@ -48,12 +48,14 @@ def virtualisation(cpuinfo, has_kvm, hypervisor="", clocks=""):
     if not hypervisor and "QEMU" in cpu_model(cpuinfo) and "kvm-clock" not in clocks:
         return "emulated", f"QEMU seems to emulate the processor in software, {kind} included"
     if not hypervisor and not any(word in clocks for word in ("kvm-clock", "hyperv", "xen")):
-        return "emulated", f"this host is a VM of an unknown kind, without the clock of any that has hardware: {kind} is taken for emulated"
+        return "emulated", ("this host is a VM of an unknown kind, without the clock of any that has hardware: "
+                            f"{kind} is taken for emulated")
     return "nested", f"this host is itself a VM{f' ({hypervisor})' if hypervisor else ''}, to which {kind} is passed on"
 
 
 def hypervisor_signature(device="/dev/cpu/0/cpuid"):
     """What the hypervisor calls itself; empty where that cannot be read."""
+    quietly("modprobe", "-q", "cpuid")
     try:
         with open(device, "rb", buffering=0) as file:
             file.seek(HYPERVISOR_LEAF)

@@ -121,12 +121,11 @@ class Run:
     def clean(self):
         left = []
         for engine in self.engines.values():
-            try:
-                # Of which an interruption came in the midst of their start or end.
-                for instance in list(engine.instances):
-                    instance.stop()
-                engine.clean()
-            except (Failure, OSError) as failure:
-                left.append(f"{engine.title} cannot be cleaned up: {failure}")
+            # Instances: of which an interruption came in the midst of their start or end.
+            for clean in (*(instance.stop for instance in engine.instances), engine.clean):
+                try:
+                    clean()
+                except (Failure, OSError) as failure:
+                    left.append(f"{engine.title} cannot be cleaned up: {failure}")
         if left:
             raise results.Problem("; ".join(left))

@@ -95,6 +95,8 @@ def summary(results, metrics):
     if len(metrics) == 1:
         return full_finding(results, metrics[0])
     found = [(finding(results, each)[0], each) for each in metrics]
+    pairs = [pair(results.engines_of(each["workload"], each["metric"])) for each in metrics]
+    references = list(dict.fromkeys(each[1]["title"] for each in pairs if each))
     told = [(each, metric) for each, metric in found if isinstance(each, stats.Ratio) and metric["better"]]
     worse = [(each, metric) for each, metric in told if is_worse(each, metric)]
     same = sum(isinstance(each, stats.Reason) and (each.ratio is not None or each.words == stats.EXACTLY)
@@ -115,7 +117,8 @@ def summary(results, metrics):
         parts.append(f"not told in {rest}")
     if not parts:
         return ""
-    return f"Of {len(found)} more measures: {listed(parts)}."
+    against = f", against {' or '.join(references)}" if references else ""
+    return f"Of {len(found)} more measures{against}: {listed(parts)}."
 
 
 def survivals(results, workload):
@@ -162,7 +165,8 @@ def notices(results):
         found.append(
             "<strong>Virtualisation is emulated on this machine</strong>"
             f" ({text(results['machine']['virtualisation_note'].rstrip('.'))}): counts, sizes and containment hold on real"
-            " hardware, too; times and rates do not, nor do ratios of them."
+            " hardware, too (but there are fewer exits, in all engines with VMs, where the processor delivers interrupts to guests"
+            " by itself); times and rates do not, nor do ratios of them."
             f"<ul>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>")
     elif results["machine"]["virtualisation"] == "nested":
         found.append("<strong>Virtualisation is nested on this machine</strong>"
@@ -415,7 +419,8 @@ def method(results):
         + "; in each, the engines take turns, so that what changes with time changes for all of them."
         + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
         "Every engine runs the same programs from the same root file system. Its checksum is below. Instances have the same "
-        "CPUs and memory: for containers the CPUs are a quota, for VMs they are virtual ones, beside which the monitor works.",
+        "CPUs and memory, but on the host itself, which sets no limits: for containers the CPUs are a quota, for VMs they are virtual "
+        "ones, beside which the monitor works.",
         "Of several at once, each is started as soon as what it needs is made, which is done for one after another where it is "
         "not the engine's own business (networks and layers of LXC, runc and QEMU); its time is from its own start. What serves "
         "all instances of an engine (dockerd, the VM of Docker in kvmbox) is there from first to last, and idle when others have "
@@ -467,7 +472,7 @@ def engines(results):
 def failures(results):
     if not results["failures"]:
         return ""
-    rows = [(f"{results.workload(each['workload'])['title']}, {results.engine(each['engine'])['title']}, round {each['round']}",
+    rows = [(f"{results.workload(each['workload'])['title']}, {results.engine(each['engine'])['title']}, round {each['round'] + 1}",
              text(each["why"])) for each in results["failures"]]
     return f'<section id="failures"><h2>What failed</h2>{facts_table(rows)}</section>'
 

@@ -126,6 +126,8 @@ def _unpack(packages, entry, say):
             (tree / "usr/bin" / name).symlink_to("/usr/bin/busybox")
     root = ["chroot", tree]
     _run([*root, "ldconfig"], "the root file system is not whole")
+    # Its notes of inode numbers and times would make each image another.
+    shutil.rmtree(tree / "var/cache/ldconfig", ignore_errors=True)
     for source in PROGRAMS.iterdir():
         shutil.copy(source, tree / "usr/src")
         if source.stem != "compiled":

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """No isolation: programs of the root on the host, in a chroot so that they are the same programs."""
+import contextlib
 import os
 import signal
 import stat
 
 import root
 from engines import layer
-from engines.base import Engine, Instance, unbroken
+from engines.base import Engine, Instance, descendants, unbroken
 
 # Name, major and minor number.
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9))
@@ -22,14 +23,25 @@ def make_devices(directory):
     (directory / "shm").mkdir(mode=0o1777)
 
 
-def end_all(belongs):
-    """Ends the processes on the host of which that is so: what has lost its parents is found in no other way."""
+def such(belongs):
+    """The processes on the host of which that is so: what has lost its parents is found in no other way."""
+    found = []
     for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
-        try:
+        with contextlib.suppress(OSError):  # It has ended by itself.
             if belongs(pid):
-                os.kill(pid, signal.SIGKILL)
-        except OSError:
-            pass  # It has ended by itself.
+                found.append(pid)
+    return found
+
+
+def end(pids):
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def inhabitants(path):
+    """The processes that have this as their root."""
+    return such(lambda pid: os.path.samefile(f"/proc/{pid}/root", path))
 
 
 class HostInstance(Instance):
@@ -45,9 +57,14 @@ class HostInstance(Instance):
         self.sessions.add(process.pid)
         return process
 
+    def processes(self):
+        """Those in its chroot, too, that are not below us any more, as a server which goes on by itself."""
+        ours = descendants(os.getpid())
+        return [*super().processes(), *(pid for pid in inhabitants(self.engine.place(self.spec)) if pid not in ours)]
+
     def release(self):
         # Such as what a server has started anew while it was ended from below, and commands that did not end in time.
-        end_all(lambda pid: os.getsid(pid) in self.sessions)
+        end(such(lambda pid: os.getsid(pid) in self.sessions))
 
 
 class Host(Engine):
@@ -87,7 +104,7 @@ class Host(Engine):
 
     def clean(self):
         for each in getattr(self, "layers", {}).values():
-            end_all(lambda pid, path=each.path: os.path.samefile(f"/proc/{pid}/root", path))
+            end(inhabitants(each.path))
             # A lazy unmount takes what is mounted below along.
             each.remove()
         self.layers = {}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """LXC: with Debian's default configuration, and hardened: a user namespace, no capability beyond those of need, and a filter."""
+import contextlib
 import os
 import pathlib
 import re
+import signal
 import time
 
 from engines import layer
@@ -31,6 +33,15 @@ class LxcInstance(Instance):
 
     def inside(self, argv):
         return [*ATTACH, "-P", self.engine.directory, "-n", self.name, "--", *argv]
+
+    def kill(self):
+        """The container; lxc-start sees that and takes back what it has made, such as a profile of AppArmor's for each."""
+        below = self.processes()[1:]
+        for pid in reversed(below):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not below:
+            self.process.kill()
 
     def release(self):
         quietly("lxc-stop", "-k", "-P", self.engine.directory, "-n", self.name, timeout=self.engine.context.timeout)

@@ -112,7 +112,8 @@ class Host:
 
 class QemuMicrovm(layer.Bridged):
     name, title = "qemu-microvm", "QEMU microvm"
-    confined = "a kernel of its own; QEMU itself runs as root without a jail, and without the seccomp filter it could have"
+    confined = ("a kernel of its own; QEMU itself runs as root without a jail, and without the seccomp filter it could have; it has no "
+                "cgroup, so that of the kernel's memory only its page tables and stacks are told")
     kernel = "own"
     program, packages = "qemu-system-x86_64", ("qemu-system-x86", "iproute2")
 

@@ -42,7 +42,8 @@ NOISE = 100  # by so many do the harness's own system calls differ
 
 def metrics(prefix, operation, kinds=KINDS, carries=True):
     """The Metrics of which Count.per() yields samples. @operation: what they are told for, such as "one start". @carries: whether
-    they are the same on a slower host, which those of a second are not, nor those of a stream, that comes in larger parts.
+    they are the same on a slower host, which those of a second are not, nor those of what comes in larger parts when it waits, nor
+    of what has to wait itself, as the timers of a guest go on meanwhile.
 
     Fewer system calls are not said to be better: a guest's own are its kernel's and are not counted, and a container's are.
     """

@@ -37,7 +37,8 @@ class Disk(Workload):
                Metric("sequential_write", "Sequential writes", "bytes/s", "higher"),
                Metric("fsync", "Latency of fsync, median", "us"),
                Metric("fsync_p99", "Latency of fsync, p99", "us"),
-               *(metric for name, kind, depth in COUNTED for metric in counts.metrics(name, f"{kind}, depth {depth}")))
+               *(metric for name, kind, depth in COUNTED for metric in
+                 counts.metrics(name, f"{kind}, depth {depth}", carries=depth == 1)))
 
     def fio(self, instance, context, *words):
         common = ["--name=bench", "--filename=/data/fio", f"--size={context.file_bytes}", "--output-format=json"]
@@ -56,6 +57,7 @@ class Disk(Workload):
                 job = self.fio(instance, context, *timed, f"--rw={pattern}", f"--bs={block}", f"--iodepth={depth}",
                                *DIRECT)
                 yield Sample(name, job[way]["bw_bytes" if name.startswith("sequential") else "iops"])
+            context.drop_caches()
             job = self.fio(instance, context, *timed, "--rw=randwrite", "--bs=4k", "--ioengine=psync", "--fsync=1")
             percentiles = job["sync"]["lat_ns"].get("percentile") or {}
             if "50.000000" in percentiles:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 
+import stats
 from engines.base import field, read
 from workloads import counts
 from workloads.base import Metric, Sample, Workload
@@ -19,8 +20,8 @@ class Memory(Workload):
     name, title = "memory", "Memory"
     question = "What does an idle instance take, and how many fit?"
     metrics = (Metric("idle", "Memory of an idle instance: PSS and kernel", "bytes", "lower", True),
+               Metric("fit", "So many such would fit into the memory the host has free", "count", "higher"),
                Metric("host", "What the host has less for each of them", "bytes", "lower", True),
-               Metric("fit", "So many would fit into the memory the host has free", "count", "higher"),
                *counts.metrics("idle", "idle, a second", IDLE, carries=False))
 
     def measure(self, engine, context):
@@ -30,6 +31,8 @@ class Memory(Workload):
             first.detach()
             time.sleep(min(2, context.seconds))
             before = available()
+            with counts.counted(first) as alone:
+                time.sleep(context.seconds)
             with contextlib.ExitStack() as stack:
                 instances = [stack.enter_context(engine.start(context.spec(["answer"]))) for _ in range(context.instances)]
                 for instance in instances:
@@ -37,16 +40,14 @@ class Memory(Workload):
                     instance.detach()
                 time.sleep(min(2, context.seconds))
                 after = available()
-                for instance in instances:
-                    yield Sample("idle", instance.memory())
-                with counts.counted(*instances) as nothing:
-                    pass
-                with counts.counted(*instances) as count:
+                taken = [instance.memory() for instance in instances]
+                for each in taken:
+                    yield Sample("idle", each)
+                # Without what serves all of them, and what one takes beside which these are.
+                with counts.counted(first, *instances) as count:
                     time.sleep(context.seconds)
-                yield from count.per("idle", context.seconds * len(instances), IDLE, nothing)
+                yield from count.per("idle", context.seconds * len(instances), IDLE, alone)
         if engine.kernel == "vm":  # What the host has less is the VM's, which has its memory already.
             return
-        each = (before - after) / len(instances)
-        yield Sample("host", each)
-        if each >= 4096:
-            yield Sample("fit", before // each)
+        yield Sample("fit", before // stats.median(taken))
+        yield Sample("host", (before - after) / len(instances))

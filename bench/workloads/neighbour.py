@@ -231,7 +231,8 @@ def idle(engine, context, data):
 
 class Neighbour(Workload):
     name, title = "neighbour", "Noisy neighbour"
-    question = "How long does an instance take to answer, beside another that behaves badly?"
+    question = ("How long does an instance take to answer, when it has written 4 KiB to the disk for it, beside another that behaves "
+                "badly?")
     metrics = (*(Metric(f"{name}_{phase}", f"{percentile} {title}", "s")
                  for name, percentile, *_ in PERCENTILES for phase, title in PHASES),
                # Only as series: what is compared are the percentiles.

@@ -12,6 +12,7 @@ import here
 import fake
 import lab
 import results
+from engines.base import Hold
 
 # What scripts/lab is to it: the results come to $LAB_OUT as they are measured, and its status is the run's.
 PROGRAM = """#!/bin/sh
@@ -84,6 +85,8 @@ class Lab(unittest.TestCase):
                 threading.Event().wait(0.01)
             os.kill(os.getpid(), signal.SIGINT)
 
+        # As kvmbox bench has it.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, lambda *_: Hold.interrupt(KeyboardInterrupt())))
         self.beside("wait").touch()
         threading.Thread(target=interrupt).start()
         self.assertEqual(self.run_lab(complete=False), results.INTERRUPTED)

@@ -143,7 +143,7 @@ class Answers(unittest.TestCase):
     def test_missing_and_failed(self):
         words = said(fake.make(1))
         self.assertIn("runc (there is no runc: install the package runc).", words)
-        self.assertIn("Disk, Docker, round 2fio ended with status 1: no space left on device", words)
+        self.assertIn("Disk, Docker, round 3fio ended with status 1: no space left on device", words)
 
     def test_without_kvmbox_others_are_compared(self):
         data = fake.make(1, missing=("kvmbox", "docker-in-kvmbox"))
@@ -158,7 +158,7 @@ class Notices(unittest.TestCase):
     def test_emulation_is_the_first_line(self):
         words = said(fake.make(1, emulated=True))
         self.assertTrue(words.strip().startswith("Virtualisation is emulated on this machine (QEMU emulates AMD-V in software): "
-                                         "counts, sizes and containment hold on real hardware, too; times and rates do not"),
+                                         "counts, sizes and containment hold on real hardware, too (but there are fewer exits, "),
                         words[:200])
         self.assertIn("Carry over: System calls of the host for one start; Memory for each idle instance, kernel included; what "
                       "survived.", words)

@@ -60,7 +60,7 @@ class Tables(unittest.TestCase):
     def test_whole(self):
         said = "\n".join(table.whole_table(results.Results(fake.make(1, emulated=True, complete=False)), 100))
         for text in ("Start to first instruction", "runc: there is no runc: install the package runc", "This run is not complete",
-                     "Virtualisation is emulated here", "Disk, Docker, round 2: fio ended"):
+                     "Virtualisation is emulated here", "Disk, Docker, round 3: fio ended"):
             self.assertIn(text, said)
         self.assertIn("did not survive: the host went down", "\n".join(table.whole_table(results.Results(fake.make(1)), 100)))
 
