@@ -9,6 +9,7 @@ of its own for network and mounts, and whatever it makes of these is gone with t
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,9 @@ ELSEWHERE = ("/run/docker", "/run/containerd", "/opt/containerd")
 
 class DockerInstance(Instance):
     pid, detached = None, False
+
+    def said(self):
+        return tail(re.sub(r"^(See|Run) 'docker run --help'.*", "", self.complaints(), flags=re.MULTILINE))
 
     def inside(self, argv):
         return [*self.engine.client, "exec", self.name, *argv]

@@ -13,6 +13,11 @@ limit_lab=600
 
 case_engines() {
 	need_root
+	# As on a host that has Docker of its own: of that dockerd would make use.
+	if ! pgrep -x containerd; then
+		containerd --root "$dir/containerd" --state "$dir/containerd-run" >/dev/null 2>&1 &
+		await 20 "containerd" test -S /run/containerd/containerd.sock
+	fi
 	bench --engine host --engine lxc --engine lxc-hardened --engine runc --engine docker \
 		--workload start --workload memory --rounds 1
 	all_measured
@@ -110,6 +115,22 @@ case_killed() {
 	[[ $status == 0 ]] || fail "the next run ended with status $status"
 	grep -q 'a run that was killed has left .*kvmbox-bench\.' "$err" || fail "what is left is not said"
 	rm -rf kvmbox-bench.*
+}
+
+# Whoever reads what it says is gone: it ends, and cleans up.
+case_reader_gone() {
+	need_root
+	mkfifo said
+	"$kvmbox" bench --root "$root" --dir "$dir" --short --warm-up 0 --rounds 1000 --engine runc --engine docker --workload start \
+		-o results.json >said 2>"$err" &
+	pid=$!
+	sed '/^round 1 /q' said >/dev/null
+	status=0
+	wait "$pid" || status=$?
+	cat "$err"
+	[[ $status == 125 ]] || fail "it ended with status $status"
+	has_samples || fail "what was measured is lost"
+	nothing_left
 }
 
 # A wrong parameter is known before anything is touched.
