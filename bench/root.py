@@ -148,8 +148,7 @@ def get(say, entry=None):
     with tempfile.TemporaryDirectory() as directory:
         packages = _solve(pathlib.Path(directory))
     inputs = hashlib.sha256("\n".join(packages).encode())
-    inputs.update(repr((UNUSED, LEFT_OUT, APPLETS, PASSWD, GROUP)).encode())
-    for file in sorted(PROGRAMS.iterdir()):
+    for file in (pathlib.Path(__file__), *sorted(PROGRAMS.iterdir())):
         inputs.update(file.read_bytes())
     entry = cache() / inputs.hexdigest()[:16]
     entry.parent.mkdir(parents=True, exist_ok=True)
