@@ -57,5 +57,6 @@ nothing_left() {
 	! ip netns list | grep "kbench-$pid-" || fail "a network namespace is still there"
 	! pgrep -fl "kbench-$pid-" || fail "some of its processes are still there"
 	! find /sys/fs/cgroup -type d -name "*kbench-$pid-*" | grep . || fail "some of its cgroups are still there"
+	! grep -s "kbench-$pid-" /sys/kernel/security/apparmor/profiles || fail "a profile of AppArmor is still loaded"
 	! find "$dir" -maxdepth 2 -name 'kvmbox-bench.*' | grep . || fail "some of its files are still there"
 }
