@@ -171,6 +171,18 @@ class Rounds(unittest.TestCase):
         made.clean()
         self.assertTrue(all(each.cleaned for each in self.engines))
 
+    def test_what_cannot_be_cleaned_up_does_not_keep_the_rest(self):
+        def refuse():
+            raise Failure("it goes on")
+
+        made, _ = self.make()
+        stopped = []
+        self.engines[0].instances = [types.SimpleNamespace(stop=refuse), types.SimpleNamespace(stop=lambda: stopped.append(1))]
+        with self.assertRaisesRegex(results.Problem, "^a cannot be cleaned up: it goes on$"):
+            made.clean()
+        self.assertEqual(stopped, [1])
+        self.assertTrue(all(each.cleaned for each in self.engines))
+
     def test_time_limit(self):
         made, data = self.make(time_limit=65)
         self.assertEqual(made.go(None), "the time limit of 65 s was reached")
