@@ -40,14 +40,13 @@ case_engines() {
 	[[ ${IN_LAB:-native} == native ]] || expect '.machine.virtualisation == "emulated"' "the emulated host is not taken for one"
 }
 
-# Without the neighbour, which takes an emulated host as long as all others: benchhost has it.
 case_workloads() {
 	need_root
 	need_mem 3000
-	bench --engine kvmbox --workload start --workload memory --workload cpu --workload disk --workload net --workload http \
-		--workload postgres --workload containment --rounds 1
+	bench --engine kvmbox --rounds 1
 	all_measured
-	expect '. as $all | .workloads | all(.name as $w | $all.samples + $all.outcomes | any(.workload == $w))' "a workload was not measured"
+	expect '(.workloads | length == 9) and (. as $all | .workloads | all(.name as $w | $all.samples + $all.outcomes | any(.workload == $w)))' \
+		"a workload was not measured"
 	expect '.outcomes | any(.what == "kernel panic" and .survived)' "the next machine did not survive a panic"
 	expect '.samples | any(.metric | endswith("_exits"))' "exits were not counted"
 	"$kvmbox" bench report results.json -o page.html
