@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an engine is to the rest: it starts instances of the one root, in which programs of it run."""
+import contextlib
 import dataclasses
 import functools
 import os
@@ -250,11 +251,7 @@ class Instance:
 
     def kill(self):
         """Ends it at once, with all that it has."""
-        for pid in reversed(self.processes()):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        end(reversed(self.processes()))
 
     def release(self):
         """What is left to do when its processes have ended."""
@@ -284,6 +281,18 @@ class Instance:
         self.stop()
 
 
+def everyone():
+    """All processes of the host."""
+    return map(int, filter(str.isdigit, os.listdir("/proc")))
+
+
+def end(pids):
+    """Ends them at once; some may have ended by themselves."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def parent(pid):
     """That of a process; None where there is none any more."""
     words = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -293,7 +302,7 @@ def parent(pid):
 def descendants(pid):
     """The process and all below it, parents first."""
     children = {}
-    for each in map(int, filter(str.isdigit, os.listdir("/proc"))):
+    for each in everyone():
         children.setdefault(parent(each), []).append(each)
     found = [pid]
     for each in found:

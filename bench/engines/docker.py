@@ -11,11 +11,11 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import time
 
-from engines.base import CGROUPS, Engine, Failure, Hold, Instance, command, descendants, has_swap, parent, read, tail, unbroken
+from engines.base import (CGROUPS, Engine, Failure, Hold, Instance, command, descendants, end, everyone, has_swap, parent, read, tail,
+                          unbroken)
 
 NETWORK = "10.254.78"
 GATEWAY, HOST = f"{NETWORK}.1", f"{NETWORK}.254"  # docker0, and the host's side of its port
@@ -249,8 +249,7 @@ def forwards(cmdline, port):
 
 def running(mark):
     """The processes in whose command line @mark is."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid() and
-            mark in read(f"/proc/{entry}/cmdline")]
+    return [pid for pid in everyone() if pid != os.getpid() and mark in read(f"/proc/{pid}/cmdline")]
 
 
 def finish(mark):
@@ -260,10 +259,6 @@ def finish(mark):
         found = running(mark)
         if not found:
             return
-        for pid in {each for above in found for each in descendants(above)}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        end({each for above in found for each in descendants(above)})
         time.sleep(0.1)
     raise Failure("what Docker started does not end")

@@ -2,12 +2,11 @@
 """No isolation: programs of the root on the host, in a chroot so that they are the same programs."""
 import contextlib
 import os
-import signal
 import stat
 
 import root
 from engines import layer
-from engines.base import Engine, Instance, descendants, unbroken
+from engines.base import Engine, Instance, descendants, end, everyone, unbroken
 
 # Name, major and minor number.
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9))
@@ -26,17 +25,11 @@ def make_devices(directory):
 def such(belongs):
     """The processes on the host of which that is so: what has lost its parents is found in no other way."""
     found = []
-    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+    for pid in everyone():
         with contextlib.suppress(OSError):  # It has ended by itself.
             if belongs(pid):
                 found.append(pid)
     return found
-
-
-def end(pids):
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def inhabitants(path):

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """kvmbox as a user gets it: jailed, its own kernel, --net nat."""
-import contextlib
 import json
 import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import time
 
-from engines.base import Engine, Failure, Instance, command, quietly, read, tail, unbroken, version_of
+from engines.base import Engine, Failure, Instance, command, end, quietly, read, tail, unbroken, version_of
 
 PROGRAM = os.environ.get("KVMBOX_PROGRAM") or "kvmbox"
 MONITOR = "kvmbox-vmm"  # what its process is called
@@ -54,9 +52,7 @@ class KvmboxInstance(VmInstance):
     def kill(self):
         """The monitor, and with it the guest. What is around it sees that, and leaves nothing behind when it ends."""
         monitors = [pid for pid in self.processes() if read(f"/proc/{pid}/comm").strip() == MONITOR]
-        for pid in monitors:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end(monitors)
         if not monitors:
             self.process.terminate()
 

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What containers and the host need around the root: a layer to write to, and a network of their own."""
-import contextlib
 import ctypes
 import errno
 import os
 import pathlib
 import shutil
-import signal
 import struct
 import subprocess
 import time
 
-from engines.base import Engine, Failure, command, quietly, read
+from engines.base import Engine, Failure, command, end, quietly, read
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 DETACH, NEW_MOUNTS, BIND, RECURSIVE, SLAVE = 2, 0x20000, 4096, 16384, 1 << 19
@@ -74,9 +72,7 @@ def remove_cgroup(group, seconds=5):
     deadline = time.monotonic() + seconds
     for directory, _, _ in os.walk(group, topdown=False):
         while os.path.exists(directory):
-            for pid in read(f"{directory}/cgroup.procs").split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+            end(map(int, read(f"{directory}/cgroup.procs").split()))
             try:
                 os.rmdir(directory)
             except FileNotFoundError:

@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """LXC: with Debian's default configuration, and hardened: a user namespace, no capability beyond those of need, and a filter."""
-import contextlib
 import os
 import pathlib
 import re
-import signal
 import time
 
 from engines import layer
-from engines.base import CGROUPS, PATH, Instance, has_swap, quietly, tail, unbroken
+from engines.base import CGROUPS, PATH, Instance, end, has_swap, quietly, tail, unbroken
 
 DEFAULT = pathlib.Path("/etc/lxc/default.conf")
 COMMON = pathlib.Path("/usr/share/lxc/config/common.conf")
@@ -36,12 +34,8 @@ class LxcInstance(Instance):
 
     def kill(self):
         """The container; lxc-start sees that and takes back what it has made, such as a profile of AppArmor's for each."""
-        below = self.processes()[1:]
-        for pid in reversed(below):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if not below:
-            self.process.kill()
+        monitor, *below = self.processes()
+        end(reversed(below or [monitor]))
 
     def release(self):
         quietly("lxc-stop", "-k", "-P", self.engine.directory, "-n", self.name, timeout=self.engine.context.timeout)
