@@ -107,9 +107,8 @@ def _metric_rows(a, b, workload, metric, engines, refused):
     key = (workload["name"], metric["metric"])
     chosen = [each for each in a.engines_of(*key) if not engines or each["name"] in engines]
     names = {each["name"] for each in b.engines_of(*key)}
-    # Those that have others of the workload: what B has nothing at all of is told elsewhere.
-    measured = {each["engine"] for each in b["samples"] if each["workload"] == workload["name"]}
-    lacking = [each["title"] for each in chosen if each["name"] in measured - names]
+    # Of those that have others of the workload: what B has nothing at all of is told elsewhere.
+    lacking = [each["title"] for each in chosen if each["name"] in b.measured(workload["name"]) - names]
     if lacking:
         refused.append(f"{workload['title']}, {metric['title']}: only A has it of {', '.join(lacking)}")
     rows = []

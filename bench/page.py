@@ -472,8 +472,7 @@ def engines(results):
 def failures(results):
     if not results["failures"]:
         return ""
-    rows = [(f"{results.workload(each['workload'])['title']}, {results.engine(each['engine'])['title']}, round {each['round'] + 1}",
-             text(each["why"])) for each in results["failures"]]
+    rows = [(results.where(each), text(each["why"])) for each in results["failures"]]
     return f'<section id="failures"><h2>What failed</h2>{facts_table(rows)}</section>'
 
 

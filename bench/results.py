@@ -55,6 +55,11 @@ class Results:
     def workload(self, name):
         return next((each for each in self["workloads"] if each["name"] == name), None)
 
+    def where(self, failure):
+        """What it is of, as it is told; rounds are counted from one there."""
+        return (f"{self.workload(failure['workload'])['title']}, {self.engine(failure['engine'])['title']}, "
+                f"round {failure['round'] + 1}")
+
     def metrics(self, workload):
         return [each for each in self["metrics"] if each["workload"] == workload]
 
@@ -62,6 +67,10 @@ class Results:
         """The engines that have samples of it, in the order of the run."""
         samples = self._samples()
         return [each for each in self["engines"] if (workload, metric, each["name"]) in samples]
+
+    def measured(self, workload):
+        """The names of the engines that have any samples of it."""
+        return {engine for name, _, engine in self._samples() if name == workload}
 
     def values(self, workload, metric, engine):
         """All that was measured: a list of (round, value)."""

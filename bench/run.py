@@ -125,9 +125,10 @@ class Options:
         if self.memory > (total := field(read("/proc/meminfo"), "MemTotal")):
             raise Usage(f"--mem: the host has {total >> 20}M of memory, which is less than {self.memory >> 20}M")
         self.seed = whole("--seed", values.get("--seed", "1"), 0, 2**31 - 1)
-        self.directory = pathlib.Path(values.get("--dir", "/var/tmp")).resolve()
-        if not self.directory.is_dir():
-            raise Usage(f"--dir: {values['--dir']} is not a directory")
+        directory = pathlib.Path(values.get("--dir", "/var/tmp"))
+        if not directory.is_dir():
+            raise Usage(f"--dir: {directory} is not a directory")
+        self.directory = directory.resolve()
         made = datetime.datetime.now(datetime.timezone.utc)
         self.output = pathlib.Path(values.get("--output") or values.get("-o") or f"kvmbox-bench-{made:%Y%m%dT%H%M%SZ}.json")
         self.page = values.get("--page")

@@ -57,8 +57,7 @@ def whole_table(results, width):
         lines += ["", *table] if lines and table else table
     dead = [f"  {results.engine(each['engine'])['title']}, {each['what']}: the next instance did not survive: {each['words']}"
             for each in results["outcomes"] if each["survived"] is False]
-    failed = [f"  {results.workload(each['workload'])['title']}, {results.engine(each['engine'])['title']}, "
-              f"round {each['round'] + 1}: {each['why']}" for each in results["failures"]]
+    failed = [f"  {results.where(each)}: {each['why']}" for each in results["failures"]]
     missing = [f"  {each['title']}: {each['missing']}" for each in results["engines"] if each["missing"]]
     for heading, found in (("Containment", list(dict.fromkeys(dead))), ("Failed", failed), ("Not measured", missing)):
         if found:
