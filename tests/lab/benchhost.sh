@@ -121,13 +121,9 @@ case_killed() {
 case_reader_gone() {
 	need_root
 	mkfifo said
-	"$kvmbox" bench --root "$root" --dir "$dir" --short --warm-up 0 --rounds 1000 --engine runc --engine docker --workload start \
-		-o results.json >said 2>"$err" &
-	pid=$!
+	out=said start_bench --dir "$dir" --rounds 1000 --engine runc --engine docker --workload start
 	sed '/^round 1 /q' said >/dev/null
-	status=0
-	wait "$pid" || status=$?
-	cat "$err"
+	finish_bench
 	[[ $status == 125 ]] || fail "it ended with status $status"
 	has_samples || fail "what was measured is lost"
 	nothing_left
