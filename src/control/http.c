@@ -22,6 +22,7 @@
 #include "base/accept.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/text.h"
 
 #define TARGET_MAX  1024 /* bytes of a request's path with its query */
 #define UPGRADE_MAX 64
@@ -133,6 +134,15 @@ static bool out_add(struct client *c, const void *data, size_t len)
 	return buffer_add(&c->out, data, len, SIZE_MAX);
 }
 
+/* JSON is UTF-8 (RFC 8259, 8.1), and a path or a file's name that is told in it may be anything. */
+static bool out_add_json(struct client *c, const char *text, size_t len)
+{
+	if (!out_add(c, text, len))
+		return false;
+	text_disarm((uint8_t *)c->out.bytes + c->out.off + c->out.len - len, len);
+	return out_add(c, "\n", 1);
+}
+
 /* Send what the socket takes. False: the client is gone, and its slot free. */
 static bool flush(struct http_server *s, struct client *c)
 {
@@ -228,7 +238,7 @@ void http_reply(struct http_server *s, uint64_t id, unsigned int status, struct 
 				 "Content-Type: application/json\r\nContent-Length: %zu\r\n",
 				 len + 1);
 		if (out_head(c, status, body ? fields : none) &&
-		    (!body || (out_add(c, text, len) && out_add(c, "\n", 1))))
+		    (!body || out_add_json(c, text, len)))
 			answered(s, c);
 		else
 			client_close(s, c);

@@ -187,10 +187,11 @@ static void check_answer(char *answer)
 {
 	char *body = strstr(answer, "\r\n\r\n");
 	const char *length = strstr(answer, "Content-Length: ");
+	const char *type = strstr(answer, "application/json");
 	struct json_tokener *tok;
 	struct json_object *o;
 
-	if (!body || !length || length > body || !strstr(answer, "application/json"))
+	if (!body || !length || length > body || !type || type > body)
 		return;
 	body += 4;
 	size_t len = (size_t)atoi(length + 16);

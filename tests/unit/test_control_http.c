@@ -166,6 +166,22 @@ Test(control_http, requests)
 	close(fd);
 }
 
+/* As JSON is, whatever a client or the host's files are called. */
+Test(control_http, answers_are_utf8)
+{
+	int fd = client_new();
+
+	say(fd, "GET /\xad\xc3\xbc\xe2\x82 HTTP/1.1\r\n\r\n");
+	cr_assert_str_eq(last_path, "/\xad\xc3\xbc\xe2\x82");
+	http_fault(s, last_id, 404, "there is no %s", last_path);
+	expect_answer(fd, "{\"fault_message\":\"there is no /?\xc3\xbc??\"}\n", false);
+	/* Cut off within a character. */
+	say(fd, "GET / HTTP/1.1\r\n\r\n");
+	http_fault(s, last_id, 400, "%1021d\xe2\x82\xac", 5);
+	expect_answer(fd, "    5??\"}\n", false);
+	close(fd);
+}
+
 Test(control_http, byte_by_byte)
 {
 	static const char text[] =
