@@ -17,12 +17,21 @@
 #include <unistd.h>
 
 #include "kvmbox/agent.h"
+#include "supervisor/patch.h"
 
 static char dir[] = "/tmp/kvmbox-fuzz-XXXXXX";
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
 static struct control *control;
 static struct logfile logfile;
 static int dir_fd;
+
+/* What is there to be changed. */
+static struct boot_config machine = {
+	.ndisks = 2,
+	.disks = { { .root = true }, { .id = "data" } },
+	.nnets = 2,
+	.nets = { { .mode = NET_NAT }, { .id = "out" } },
+};
 
 static bool is_stuck(void *ctx)
 {
@@ -126,6 +135,22 @@ static struct json_object *get_balloon(void *ctx)
 	return json_object_new_object();
 }
 
+static int change_drive(void *ctx, const char *id, struct json_object *body, struct error *err)
+{
+	struct message msg;
+
+	(void)ctx;
+	return patch_drive(&machine, id, body, &msg, err);
+}
+
+static int change_net(void *ctx, const char *id, struct json_object *body, struct error *err)
+{
+	struct message msg;
+
+	(void)ctx;
+	return patch_net(&machine, id, body, &msg, err);
+}
+
 static const struct control_ops ops = {
 	.is_stuck = is_stuck,
 	.stop = stop,
@@ -139,6 +164,8 @@ static const struct control_ops ops = {
 	.usage = usage,
 	.set_balloon = set_balloon_to,
 	.balloon = get_balloon,
+	.patch_drive = change_drive,
+	.patch_net = change_net,
 };
 
 static void remove_dir(void)
