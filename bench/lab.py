@@ -50,7 +50,7 @@ def run(words, output, argv, found):
     with tempfile.TemporaryDirectory(prefix="kvmbox-bench-lab.", dir="/var/tmp") as directory:
         disk = f"file={found.image},if=none,id=root,format=raw,readonly=on"
         extra = ["-drive", disk, "-device", "virtio-blk-pci,drive=root"]
-        command = [program, "--cpus", CPUS, "--mem", MEMORY, "--disk", DISK, "--timeout", DAY,
+        command = [program, "--instructions", "--cpus", CPUS, "--mem", MEMORY, "--disk", DISK, "--timeout", DAY,
                    *(word for each in extra for word in ("--qemu-arg", each)),
                    "--", "bash", "-c", INSIDE, "bench", found.image.parent, output.name, *words]
         try:

@@ -9,14 +9,17 @@ What is counted is the same for every engine, and all that the host does for it:
   what one that does nothing takes is counted, too, and taken off. Other processes of the host are not in it.
 - Exits: how often the guests were left for the host, as KVM tells.
 - Instructions and cycles: of all CPUs, for threads of the kernel and interrupts work for an instance, too. Whatever else the
-  host does meanwhile is in them, so it should be idle.
+  host does meanwhile is in them, so it should be idle. Where an emulated host counts instructions itself (scripts/lab
+  --instructions), they are its.
 
 To count makes what is counted slower: none of it is done while something is timed.
 """
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import json
+import mmap
 import os
 import pathlib
 import re
@@ -35,6 +38,9 @@ PROCESSOR = {"instructions:H": "host_instructions", "instructions:G": "guest_ins
 # What a metric of each is called. Those that all engines have come first.
 KINDS = {"system_calls": "Host's calls", "exits": "Exits", "host_instructions": "Host instr.",
          "guest_instructions": "Guest instr.", "cycles": "Cycles"}
+# The file to which an emulated host writes how many instructions it and its guests have executed, whenever this one is.
+COUNTER, MARKER = "LAB_INSTRUCTIONS", b"\x0f\x1f\x84\x00kvmb"
+RETURN = b"\xc3"
 SECONDS = 20  # that perf may take to begin and to end
 TRIES = 3
 NOISE = 100  # by so many do the harness's own system calls differ
@@ -124,12 +130,12 @@ class Perf:
         return bool(select.select([self.answers], [], [], self.seconds)[0] and os.read(self.answers, 64))
 
     def result(self):
-        """What it prints at its end."""
+        """{kind: count} at its end."""
         self.process.send_signal(signal.SIGINT)
         try:
-            return self.process.communicate(timeout=self.seconds)[0]
+            return parse(self.process.communicate(timeout=self.seconds)[0])
         except subprocess.TimeoutExpired:
-            return ""
+            return {}
 
     def close(self):
         if self.process.poll() is None:
@@ -138,6 +144,31 @@ class Perf:
         self.process.stdout.close()
         os.close(self.ours)
         os.close(self.answers)
+
+
+class Emulator:
+    """An emulated host that counts instructions all the while, told to count as Perf is."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def tell(self, _):
+        marker()()
+        return True
+
+    def result(self):
+        before, after = ([int(each) for each in line.split()[1:]] for line in read(self.file).splitlines()[-2:])
+        return {"guest_instructions": after[0] - before[0], "host_instructions": after[1] - before[1]}
+
+
+@functools.cache
+def marker():
+    """A function that executes it."""
+    memory = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    memory.write(MARKER + RETURN)
+    code = ctypes.c_char.from_buffer(memory)
+    function = ctypes.CFUNCTYPE(None)(ctypes.addressof(code))
+    return lambda: function() or code  # which is needed for as long
 
 
 def start(stack, words, seconds):
@@ -166,7 +197,8 @@ def counted(*instances, engine=None):
 
     with contextlib.ExitStack() as stack:
         perfs = [start(stack, lambda: ["-e", ",".join(PROCESSOR), "-a"], seconds) if host().processor else None,
-                 start(stack, attach, seconds) if host().calls else None]
+                 start(stack, attach, seconds) if host().calls else None,
+                 Emulator(host().counter) if host().counter else None]
         # Nearest to what is counted are the exits, which go on by themselves, and within them the events.
         before = exits(count.processes())
         perfs = [perf for perf in perfs if perf and perf.tell("enable")]
@@ -174,35 +206,37 @@ def counted(*instances, engine=None):
         perfs = [perf for perf in reversed(perfs) if perf.tell("disable")]
         after = exits(count.processes())
         for perf in perfs:
-            count.values.update(parse(perf.result()))
+            count.values.update(perf.result())
     if after:
         count.values["exits"] = sum(after.values()) - sum(before.get(each, 0) for each in after)
 
 
 @dataclasses.dataclass
 class Host:
-    """What can be counted here, and @lacking: sentences about what cannot."""
+    """What perf can count here, @lacking: sentences about what cannot be, and @counter: the emulated host's file, or None."""
     calls: bool
     processor: bool
     lacking: list
+    counter: str | None = None
 
 
 @functools.cache
 def host():
     """Tried once."""
-    lacking = []
+    lacking, counter = [], os.environ.get(COUNTER)
     if os.path.exists("/dev/kvm") and not KVM.exists():
         lacking.append(f"KVM does not tell of exits: is debugfs mounted at {KVM.parent}?")
     if not shutil.which("perf"):
         lacking.append(f"there is no perf, which counts system calls, instructions and cycles: install the package {PACKAGE}")
-        return Host(False, False, lacking)
+        return Host(False, False, lacking, counter)
     calls, why = attempt(CALLS)
     if not calls:
         lacking.append(f"perf counts no system calls: {why}")
     processor, _ = attempt(PROCESSOR)
     if not processor:
-        lacking.append("the processor lets perf count neither instructions nor cycles, as in most VMs")
-    return Host(calls, processor, lacking)
+        lacking.append("an emulated processor has no cycles" if counter else
+                       "the processor lets perf count neither instructions nor cycles, as in most VMs")
+    return Host(calls, processor, lacking, counter)
 
 
 def attempt(events):

@@ -10,6 +10,7 @@
 limit_engines=400
 limit_workloads=400
 limit_lab=600
+limit_instructions=600
 
 case_engines() {
 	need_root
@@ -97,6 +98,19 @@ case_lab() {
 	expect '.outcomes | length == 3 and any(.what == "kernel panic" and .survived == false and .words == "the host went down with it")' \
 		"the crash is not told"
 	expect '[.outcomes[] | select(.what != "kernel panic") | .survived] == [true, true]' "what was measured before is lost"
+}
+
+# An emulated host counts them by itself: a kernel boots in some millions, with the host's around it.
+case_instructions() {
+	need_root
+	status=0
+	KVMBOX_CACHE=$LAB_HOST_CACHE "$kvmbox" bench --lab --short --rounds 1 --warm-up 0 --engine kvmbox --workload start --mem 128M \
+		-o results.json >"$out" 2>"$err" || status=$?
+	cat "$out" "$err"
+	[[ $status == 0 ]] || fail "it ended with status $status"
+	expect '[.samples[] | select(.metric | test("^first_instruction_(guest|host)_instructions$")) | .value > 5e6 and .value < 1e9]
+		== [true, true]' "instructions are not counted"
+	expect '.machine.not_counted == ["an emulated processor has no cycles"]' "it is not told what is not counted"
 }
 
 # Nobody is asked first: what was measured is there, and the next run tells what is left behind.

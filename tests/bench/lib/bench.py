@@ -49,11 +49,6 @@ def run(*command, **options):
         die(f"{command[0]} failed with status {status}")
 
 
-def build_plugin(out):
-    """The instruction counter (insn.c), for the QEMU that emulates the lab host."""
-    run("gcc", *CFLAGS, "-O2", "-fPIC", "-shared", "-o", out, LIB / "insn.c")
-
-
 def build_preload(out):
     """What tells a monitor's CPU time before its first KVM_RUN (firstrun.c)."""
     run("gcc", *CFLAGS, "-O2", "-fPIC", "-shared", "-o", out, LIB / "firstrun.c")

@@ -2,7 +2,7 @@
 //
 // The benches' PID 1: says that it runs and waits to be killed with the VM; with "read" in its
 // environment it reads its disk in between, and says so. As any other process it only executes the
-// marker, which tells the instruction counter (insn.c) that a boot begins.
+// marker, which has the lab's counter of instructions write that a boot begins.
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -59,7 +59,7 @@ static bool read_disk(void)
 
 int main(void)
 {
-	// A no-operation that no compiler makes: nopl "kvmb"(%rax,%rax).
+	// The marker of tests/lab/host/instructions.c.
 	asm volatile(".byte 0x0f, 0x1f, 0x84, 0x00, 'k', 'v', 'm', 'b'");
 	if (getpid() != 1)
 		return EXIT_SUCCESS;

@@ -72,6 +72,12 @@ take_cpu() {
 	pinned=(taskset -c "$cpu")
 }
 
+# build_counter FILE: builds what counts instructions.
+build_counter() {
+	need_packages gcc libc6-dev
+	gcc -std=gnu17 -Wall -Wextra -Werror -O2 -fPIC -shared -o "$1" "$host/instructions.c"
+}
+
 amdv_run() {
 	local boot token security=passthrough letters=abcdefghijklmnopqrstuvwxyz i status=0 pinned=()
 	amdv_boot_files
@@ -105,6 +111,10 @@ amdv_run() {
 			-device "virtio-blk-pci,drive=disk$i")
 		lab_disks+=("/dev/vd${letters:i:1}")
 	done
+	if [[ -n $instructions ]]; then
+		build_counter "$run/instructions.so"
+		qemu+=(-plugin "$run/instructions.so,out=$out/instructions")
+	fi
 	write_job "$run/job"
 
 	mkfifo "$run/stdout" "$run/stderr"

@@ -125,8 +125,8 @@ class Counted(unittest.TestCase):
             place.mkdir(parents=True, exist_ok=True)
             (place / "exits").write_text(f"{value}\n")
 
-    def count(self, *instances, calls=True, processor=False, during=lambda count: None, **options):
-        with mock.patch.object(counts, "host", lambda: counts.Host(calls, processor, [])):
+    def count(self, *instances, calls=True, processor=False, counter=None, during=lambda count: None, **options):
+        with mock.patch.object(counts, "host", lambda: counts.Host(calls, processor, [], counter)):
             with counts.counted(*instances, **options) as count:
                 self.during = self.log.read_text() if self.log.exists() else ""
                 during(count)
@@ -152,6 +152,22 @@ class Counted(unittest.TestCase):
             count.add(Instance(engine, *(int(name.removeprefix("pid_")) for name in guests)))
 
         return self.count(engine=engine, calls=False, during=during)
+
+    def test_an_emulated_host_counts_instructions(self):
+        file = self.directory / "instructions"
+        file.write_text("host 1 2\n")
+        lines = iter(["host 100 2000\n", "host 130 2400\n"])
+
+        def execute():
+            with open(file, "a", encoding="ascii") as appended:
+                appended.write(next(lines))
+
+        self.patch(mock.patch.object(counts, "marker", lambda: execute))
+        self.assertEqual(self.count(Instance(Engine()), calls=False, counter=str(file)),
+                         {"guest_instructions": 30, "host_instructions": 400})
+
+    def test_the_marker_can_be_executed(self):
+        counts.marker()()
 
     def test_a_start(self):
         self.assertEqual(self.start(Engine(), pid_12=33), {"exits": 33})
@@ -215,6 +231,11 @@ class Host(unittest.TestCase):
     def test_a_virtual_machine(self):
         found, _ = self.host(f"echo '{LINE.format(1, 'raw_syscalls:sys_enter')}{LINE.format('<not supported>', 'cycles:GH')}'")
         self.assertEqual((found.calls, found.processor, len(found.lacking)), (True, False, 1))
+
+    def test_an_emulated_host(self):
+        with mock.patch.dict(os.environ, {counts.COUNTER: "/instructions"}):
+            found, _ = self.host(f"echo '{LINE.format(1, 'raw_syscalls:sys_enter')}'")
+        self.assertEqual(found, counts.Host(True, False, ["an emulated processor has no cycles"], "/instructions"))
 
     def test_perf_fails(self):
         found, _ = self.host("echo 'perf is not for this kernel' >&2; exit 1")

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Counts the instructions that nested guests execute: a plugin for QEMU's code generator (TCG), to
-// be loaded into the QEMU that emulates the lab host (-plugin insn.so,out=FILE).
+// Counts instructions: a plugin for QEMU's code generator (TCG), loaded into the QEMU that emulates a lab
+// host by scripts/lab --instructions (-plugin instructions.so,out=FILE).
 //
 // An emulated CPU enters its guest with VMRUN, and whatever ends the guest's turn, the host goes on
 // at the instruction behind: so a CPU is in guest mode from a VMRUN until the block at that address
-// starts. The marker instruction (pid1.c) sets the counts to zero when the host executes it, and
-// writes a line "GUEST HOST" when the guest does: the instructions of either since then, of all
-// CPUs.
+// starts. The marker, a no-operation that no compiler makes (nopl "kvmb"(%rax,%rax)), writes a line
+// "WHERE GUEST HOST": where it was executed (guest or host), and how many instructions guests and
+// the host have executed so far, on all CPUs.
 //
 // A block is counted when it starts; one that is left in the middle (by a fault or an exit) has a
 // few instructions counted twice. A string instruction with a repeat prefix counts once, not per
@@ -63,7 +63,6 @@ static struct cpu {
 	bool guest;
 } cpus[CPUS_MAX];
 
-static uint64_t start[2];
 static FILE *out;
 
 static uint64_t count_all(int mode)
@@ -101,16 +100,10 @@ static void vmrun_executes(unsigned int index, void *data)
 
 static void marker_executes(unsigned int index, void *data)
 {
-	uint64_t guest = count_all(GUEST), host = count_all(HOST);
-
 	(void)data;
-	if (cpus[index].guest) {
-		fprintf(out, "%" PRIu64 " %" PRIu64 "\n", guest - start[GUEST], host - start[HOST]);
-		fflush(out);
-	} else {
-		start[GUEST] = guest;
-		start[HOST] = host;
-	}
+	fprintf(out, "%s %" PRIu64 " %" PRIu64 "\n", cpus[index].guest ? "guest" : "host",
+		count_all(GUEST), count_all(HOST));
+	fflush(out);
 }
 
 static bool insn_is(const struct qemu_plugin_insn *insn, const uint8_t *bytes, size_t size)
@@ -168,7 +161,7 @@ EXPORT int qemu_plugin_install(uint64_t id, const struct qemu_info *info, int ar
 
 	(void)info;
 	if (argc != 1 || strncmp(argv[0], option, strlen(option)) != 0) {
-		fputs("insn.so takes one argument, out=FILE\n", stderr);
+		fputs("instructions.so takes one argument, out=FILE\n", stderr);
 		return -1;
 	}
 	out = fopen(argv[0] + strlen(option), "we");
