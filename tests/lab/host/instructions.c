@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Counts instructions: a plugin for QEMU's code generator (TCG), loaded into the QEMU that emulates a lab
-// host by scripts/lab --instructions (-plugin instructions.so,out=FILE).
+// Counts instructions: a plugin for QEMU's code generator (TCG), loaded into the QEMU that emulates
+// a lab host by scripts/lab --instructions (-plugin instructions.so,out=FILE).
 //
 // An emulated CPU enters its guest with VMRUN, and whatever ends the guest's turn, the host goes on
 // at the instruction behind: so a CPU is in guest mode from a VMRUN until the block at that address
