@@ -9,6 +9,7 @@ import compare
 import page
 import results
 import run
+from engines.base import Failure
 from results import say
 from run import Usage
 
@@ -88,6 +89,8 @@ def run_report(argv):
     if not options:
         raise Usage("report: -o is missing: where to write the page")
     output = options[-1][1]
+    if os.path.realpath(output) == os.path.realpath(files[0]):
+        raise Usage(f"report: {output} holds the results themselves: name another file with -o")
     text = page.page(results.load(files[0]))
     if output == "-":
         sys.stdout.write(text)
@@ -123,7 +126,7 @@ def main(argv):
         status = command(argv)
         sys.stdout.flush()
         return status
-    except results.Problem as problem:
+    except (results.Problem, Failure) as problem:
         say(str(problem))
     except OSError as error:
         # So that the interpreter does not try once more at its end.

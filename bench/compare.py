@@ -14,7 +14,8 @@ SAME, WORSE, OTHER = 0, 1, 2  # exit statuses
 MACHINE = {"cpu": "processor", "cpus": "CPUs", "memory_bytes": "memory", "kernel": "kernel",
            "governor": "frequency governor", "virtualisation": "virtualisation", "not_counted": "not counted", "disk": "disk",
            "file_system": "file system"}
-METHOD = {"rounds": "rounds", "warm_up": "warm-up rounds", "dropped_caches": "caches dropped for"}
+METHOD = {"rounds": "rounds", "warm_up": "warm-up rounds", "dropped_caches": "caches dropped for", "short": "short",
+          "seconds": "seconds of each measurement", "cpus": "CPUs of an instance", "memory_bytes": "memory of an instance"}
 
 
 @dataclasses.dataclass
@@ -51,9 +52,12 @@ class Comparison:
 def compare(a, b, workloads=(), engines=()):
     """The Comparison of two Results; of these names of workloads and engines only, where there are any."""
     refused, rows = [], []
-    for name in [each["name"] for each in a["workloads"]]:
-        if not workloads or name in workloads:
-            rows += _workload_rows(a, b, name, engines, refused)
+    names = [each["name"] for each in a["workloads"] if not workloads or each["name"] in workloads]
+    if a["method"]["short"] != b["method"]["short"]:
+        refused.append(f"all that was measured: {'A' if a['method']['short'] else 'B'} alone is a short run, with less to do")
+        names = []
+    for name in names:
+        rows += _workload_rows(a, b, name, engines, refused)
     _judge(rows)
     return Comparison(rows, _machine_differences(a, b), _method_differences(a, b), _engine_differences(a, b),
                       _lost(a, b, workloads, engines), refused, _too_few(rows))
@@ -164,7 +168,10 @@ def _show(value):
 
 
 def _differences(one, other, titles):
-    return [f"{title}: {_show(one[key])} in A, {_show(other[key])} in B" for key, title in titles.items()
+    def show(key, value):
+        return words.breaking(words.show(value, "bytes")) if key == "memory_bytes" else _show(value)
+
+    return [f"{title}: {show(key, one[key])} in A, {show(key, other[key])} in B" for key, title in titles.items()
             if one[key] != other[key]]
 
 
@@ -173,8 +180,6 @@ def _machine_differences(a, b):
     # What the firmware keeps for itself changes from boot to boot.
     if abs(one["memory_bytes"] - other["memory_bytes"]) < 0.02 * one["memory_bytes"]:
         other["memory_bytes"] = one["memory_bytes"]
-    for machine in (one, other):
-        machine["memory_bytes"] = words.show(machine["memory_bytes"], "bytes")
     found = _differences(one, other, MACHINE)
     for kind, title in (("mitigations", "mitigation of {}"), ("versions", "{}")):
         names = sorted({*one[kind], *other[kind]})

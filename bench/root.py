@@ -162,7 +162,16 @@ def get(say, entry=None):
                 shutil.rmtree(entry, ignore_errors=True)
                 raise
         os.utime(entry)  # The one that was used last is the newest.
+    forget(entry)
     return Root(entry)
+
+
+def forget(entry):
+    """Removes what was made before with other packages or programs, but for the one that was used last: a run may use it."""
+    others = sorted((each for each in entry.parent.iterdir() if each.is_dir() and each != entry), key=lambda each: each.stat().st_mtime)
+    for each in others[:-1]:
+        shutil.rmtree(each, ignore_errors=True)
+        pathlib.Path(f"{each}.lock").unlink(missing_ok=True)
 
 
 def _make(packages, entry, say):

@@ -137,6 +137,8 @@ class Options:
                 raise Usage(f"{name}: {file} is not a file")
             if file and not pathlib.Path(file).absolute().parent.is_dir():
                 raise Usage(f"{name}: there is no directory {pathlib.Path(file).parent} for {file}")
+        if self.page and os.path.realpath(self.page) == os.path.realpath(self.output):
+            raise Usage(f"--page: {self.page} is where the results go: name another file")
         self.made, self.root = made, values.get("--root")
         self.panic_host = "--panic-host" in values
         if self.panic_host and "containment" not in [each.name for each in self.workloads]:
@@ -175,7 +177,8 @@ def describe(options, context, chosen, found, argv):
         "schema": results.ID, "made": f"{options.made:%Y-%m-%dT%H:%M:%SZ}", "command": ["kvmbox", "bench", *argv],
         "complete": False, "why_incomplete": results.BEGUN, "machine": machine.machine(context.directory, versions),
         "method": {"rounds": options.rounds, "warm_up": options.warm_up, "confidence": stats.CONFIDENCE,
-                   "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed},
+                   "dropped_caches": [each.name for each in options.workloads if each.drops_caches], "seed": options.seed,
+                   "short": context.short, "seconds": context.seconds, "cpus": context.cpus, "memory_bytes": context.memory_bytes},
         "engines": [{"name": each.name, "title": each.title, "version": "" if why else each.version(),
                      "confined": each.confined, "kernel": each.kernel, "command": each.command(), "missing": why} for each, why in chosen],
         "workloads": [{"name": each.name, "title": each.title, "question": each.question, "root": found.sha256}

@@ -59,7 +59,7 @@ def axis_for(groups, bars):
     """
     values = sorted(value for group in groups for value in group)
     middles = sorted(group[len(group) // 2] for group in map(sorted, groups))
-    if middles[0] > 0 and middles[-1] > 40 * middles[0] and not bars:
+    if values[0] > 0 and middles[-1] > 40 * middles[0] and not bars:
         return Axis(values[0] / 1.3, values[-1] * 1.3, log=True)
     usual = max(sorted(group)[math.ceil(0.9 * len(group)) - 1] for group in groups)
     high = values[-1] if values[-1] <= 1.6 * usual else 1.3 * usual

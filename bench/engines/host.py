@@ -56,8 +56,10 @@ class HostInstance(Instance):
         return [*super().processes(), *(pid for pid in inhabitants(self.engine.place(self.spec)) if pid not in ours)]
 
     def release(self):
-        # Such as what a server has started anew while it was ended from below, and commands that did not end in time.
-        end(such(lambda pid: os.getsid(pid) in self.sessions))
+        # Such as what a server has started anew while it was ended from below, and commands that did not end in time. The
+        # number of a session may be somebody else's again, whose root is not ours.
+        place = self.engine.place(self.spec)
+        end(such(lambda pid: os.getsid(pid) in self.sessions and os.path.samefile(f"/proc/{pid}/root", place)))
 
 
 class Host(Engine):

@@ -86,7 +86,7 @@ class Kvmbox(Engine):
         if spec.port:
             words += ["--net", "nat", "-p", f"127.0.0.1:{spec.port}:{spec.port}"]
         if spec.data_dir:
-            words += ["--disk", f"{disk_image(spec.data_dir, self.context.data_bytes)}".replace(",", ",,")]
+            words += ["--disk", f"{disk_image(spec.data_dir, self.context.disk_bytes)}".replace(",", ",,")]
         return KvmboxInstance(self, name, [*words, "--", *spec.argv], spec)
 
 

@@ -145,7 +145,7 @@ class QemuMicrovm(layer.Bridged):
         initrd = self.directory / f"{name}.cpio"
         address = self.bridge.take() if spec.port else None
         try:
-            disks = [self.root.image] + ([disk_image(spec.data_dir, self.context.data_bytes)] if spec.data_dir else [])
+            disks = [self.root.image] + ([disk_image(spec.data_dir, self.context.disk_bytes)] if spec.data_dir else [])
             # Its device is gone with the last that has this open, which is QEMU.
             tap = make_tap(f"kb{os.getpid() % 10000}q{self.number}") if address else None
             mac = b"\x02\x6b\x62" + self.number.to_bytes(3)

@@ -62,6 +62,11 @@ class Context:
     sample_seconds: float = 0.004  # from one question of a probe of latency to the next
 
     @property
+    def disk_bytes(self):
+        """Of a VM's disk for data: files of twice its memory fit on it, too."""
+        return max(self.data_bytes, 3 * self.memory_bytes)
+
+    @property
     def whole_seconds(self):
         """For programs that take no parts of seconds."""
         return max(1, round(self.seconds))

@@ -9,13 +9,14 @@ take the host down that it is tried on:
   RESERVE at least, and half of its memory: then it is us who stop it. What stops it before, such as its own memory's limit,
   is what a user of the engine has, too. Without any isolation it gets no more than FEW. Where it was the end of the table
   that we kept it from, it could have had the rest as well, and that is told.
-- Full page cache: one instance writes and reads files of twice its memory, of which the limit is what it gets, or half of the
-  space for data; the next one reads a file that it had in memory.
+- Full page cache: one instance writes and reads a file of twice its memory, so that its limit is met; the next one reads a file
+  that it had in memory.
 - Kernel panic: really done, where the instance has a kernel that is not the host's by its boot_id. That of a shared kernel is
   the host's, and not tried unless --panic-host asks for it: see panic_host.
 """
 import contextlib
 import os
+import shutil
 import time
 
 import stats
@@ -29,6 +30,7 @@ RESERVE, SHARE = 500, 20  # tasks, or one in so many of all
 TASK_BYTES = 64 << 10  # of kernel memory, about
 CACHED = 32 << 20  # the next one's file
 READS = 5
+SPARE = 256 << 20  # of the disk, for the rest
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 SHARED = "shares the host's kernel: its panic is the host's, and was not tried"
 WENT_DOWN = "the host went down with it"
@@ -138,11 +140,13 @@ def fill_cache(engine, context):
     def cached():
         return field(read("/proc/meminfo"), "Cached")
 
+    most, left = 2 * context.memory_bytes, shutil.disk_usage(context.directory).free
+    if left < most + SPARE:
+        return Outcome(CACHE, None, f"the disk has {plain(left, 'bytes')} left, and a file of {plain(most, 'bytes')} is needed")
     with next_one(engine, context) as (following, data):
         following.instance.check(["dd", "if=/dev/zero", f"of={FILE}", "bs=1048576", f"count={CACHED >> 20}", "conv=notrunc"])
         following.probe.ask(b"r")
         reads = [following.probe.ask(b"r")[1] for _ in range(READS)]
-        most = min(2 * context.memory_bytes, context.data_bytes // 2)
         free, before, after = field(read("/proc/meminfo"), "MemFree"), cached(), None
         with idle(engine, context, data) as first, hog(context, first, "cache", most) as output:
             size, _ = held(output.line("held", 3 * context.timeout))
@@ -172,9 +176,9 @@ def panic(engine, context):
             return Outcome(PANIC, None, SHARED)
         begin = time.monotonic()
         refused = crash(first, context)
-        if first.alive():
-            return Outcome(PANIC, None, f"the first brought about none: {refused}")
         told = f"the first ended after {plain(time.monotonic() - begin, 's')} ({last_words(first)})"
+        if first.alive():
+            told = f"the first brought about none: {refused}"
         following.look("afterwards")
         return following.outcome(PANIC, told)
 

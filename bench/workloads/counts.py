@@ -43,18 +43,17 @@ COUNTER, MARKER = "LAB_INSTRUCTIONS", b"\x0f\x1f\x84\x00kvmb"
 RETURN = b"\xc3"
 SECONDS = 20  # that perf may take to begin and to end
 TRIES = 3
-NOISE = 100  # by so many do the harness's own system calls differ
 
 
-def metrics(prefix, operation, kinds=KINDS, carries=True):
-    """The Metrics of which Count.per() yields samples. @operation: what they are told for, such as "one start". @carries: whether
-    they are the same on a slower host, which those of a second are not, nor those of what comes in larger parts when it waits, nor
-    of what has to wait itself, as the timers of a guest go on meanwhile.
+def metrics(prefix, operation, kinds=KINDS, carries=()):
+    """The Metrics of which Count.per() yields samples. @operation: what they are told for, such as "one start". @carries: which of
+    these kinds are the same on a slower host. Those of a second are not, nor those of what comes in larger parts when it waits, nor
+    of what has to wait itself, as timers go on meanwhile: those of a guest, those of the host, and of programs in Go.
 
     Fewer system calls are not said to be better: a guest's own are its kernel's and are not counted, and a container's are.
     """
     return [Metric(f"{prefix}_{kind}", f"{KINDS[kind]}: {operation}", "count", None if kind == "system_calls" else "lower",
-                   carries and kind != "cycles") for kind in kinds]
+                   kind in carries) for kind in kinds]
 
 
 def parse(text):
@@ -91,14 +90,12 @@ class Count:
 
     def per(self, prefix, operations, kinds=KINDS, without=None):
         """Samples for each of so many operations. @without: the Count of what there is besides them, which is taken off; where
-        that is more, as on a slow host that has more to do for a guest that idles, nothing is told of them."""
+        that is more by chance, they are below zero, as leaving out what is too little would have the rest be too much."""
         if operations <= 0:
             return
         for kind in kinds:
             if kind in self.values and (not without or kind in without.values):
-                besides = without.values[kind] if without else 0
-                if self.values[kind] >= besides - NOISE:
-                    yield Sample(f"{prefix}_{kind}", max(0, self.values[kind] - besides) / operations)
+                yield Sample(f"{prefix}_{kind}", (self.values[kind] - (without.values[kind] if without else 0)) / operations)
 
 
 class Perf:

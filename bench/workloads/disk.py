@@ -12,6 +12,8 @@ JOBS = (*((f"{kind}_{depth}", kind, f"rand{kind}", "4k", depth) for kind in ("re
 
 # Of which it is counted what a request takes: name, rw of fio, depth.
 COUNTED = tuple((f"{kind}_{depth}", kind, depth) for kind in ("read", "write") for depth in (1, 32))
+# Of a read, that is: writes wait for what the file system does besides.
+CARRIES = ("system_calls", "exits")
 DIRECT = ("--ioengine=libaio", "--direct=1")
 
 
@@ -38,7 +40,7 @@ class Disk(Workload):
                Metric("fsync", "Latency of fsync, median", "us"),
                Metric("fsync_p99", "Latency of fsync, p99", "us"),
                *(metric for name, kind, depth in COUNTED for metric in
-                 counts.metrics(name, f"{kind}, depth {depth}", carries=depth == 1)))
+                 counts.metrics(name, f"{kind}, depth {depth}", carries=CARRIES if name == "read_1" else ())))
 
     def fio(self, instance, context, *words):
         common = ["--name=bench", "--filename=/data/fio", f"--size={context.file_bytes}", "--output-format=json"]

@@ -75,7 +75,7 @@ class Http(Workload):
     metrics = (Metric("latency", "Latency, 1 connection, median", "us"),
                Metric("latency_p99", "Latency, 1 connection, p99", "us"),
                Metric("rate", f"Requests, {CONNECTIONS} connections", "1/s", "higher"),
-               *counts.metrics("request", "a request", carries=False))
+               *counts.metrics("request", "a request"))
 
     def measure(self, engine, context):
         port = free_port()

@@ -20,9 +20,9 @@ class Memory(Workload):
     name, title = "memory", "Memory"
     question = "What does an idle instance take, and how many fit?"
     metrics = (Metric("idle", "Memory of an idle instance: PSS and kernel", "bytes", "lower", True),
-               Metric("fit", "So many such would fit into the memory the host has free", "count", "higher"),
-               Metric("host", "What the host has less for each of them", "bytes", "lower", True),
-               *counts.metrics("idle", "idle, a second", IDLE, carries=False))
+               Metric("fit", "Instances that would fit into the host's free memory", "count", "higher"),
+               Metric("host", "Fall of the host's available memory, each", "bytes", "lower", True),
+               *counts.metrics("idle", "idle, a second", IDLE))
 
     def measure(self, engine, context):
         # One first, so that what all share is there before and not counted for any.

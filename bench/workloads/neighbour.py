@@ -241,21 +241,42 @@ class Neighbour(Workload):
                *(Metric(f"pgbench_{name}_{phase}", f"pgbench {percentile} {title}", "s")
                  for name, percentile, *_ in PERCENTILES for phase, title in PHASES))
 
+    def __init__(self):
+        self.turns = {}  # of each engine so far
+
+    def phases(self, engine):
+        """Each turn begins with the next, as what comes first finds other caches, and a smaller database, than what comes last."""
+        turn = self.turns[engine.name] = self.turns.get(engine.name, -1) + 1
+        names = ["alone", *(kind for kind, _ in HOGS)]
+        return names[turn % len(names):] + names[:turn % len(names)]
+
     def measure(self, engine, context):
+        phases = self.phases(engine)
         with context.data() as data, answering(engine, context, data / "probe") as (_, probe):
-            begin = time.monotonic()
-            yield from percentiles("", "alone", [wait for _, wait in probe.waits(begin, begin + context.seconds)])
-            for kind, _ in HOGS:
-                yield from self.beside(kind, engine, context, data / "hog", probe)
+            for phase in phases:
+                yield from self.answers(phase, engine, context, data / "hog", probe)
         with context.data() as data, idle(engine, context, data / "probe") as instance, Database(instance, context) as database:
-            yield from self.transactions("alone", database)
-            for kind, _ in HOGS:
-                # It is ended with its instance; its time is only to be long enough.
-                with (idle(engine, context, data / "hog") as other,
-                      inside(other, "hog", kind, f"{4 * context.timeout:g}", bound(kind, engine, context), "/data") as hog):
-                    hog.line("hogging", context.timeout)
-                    yield from self.transactions(kind, database)
-                    hog.must_run()
+            database.transactions()  # the first after a checkpoint are others
+            for phase in phases:
+                yield from self.database(phase, engine, context, data / "hog", database)
+
+    def answers(self, phase, engine, context, data, probe):
+        if phase == "alone":
+            begin = time.monotonic()
+            yield from percentiles("", phase, [wait for _, wait in probe.waits(begin, begin + context.seconds)])
+        else:
+            yield from self.beside(phase, engine, context, data, probe)
+
+    def database(self, phase, engine, context, data, database):
+        if phase == "alone":
+            yield from self.transactions(phase, database)
+            return
+        # The hog is ended with its instance; its time is only to be long enough.
+        with (idle(engine, context, data) as other,
+              inside(other, "hog", phase, f"{4 * context.timeout:g}", bound(phase, engine, context), "/data") as hog):
+            hog.line("hogging", context.timeout)
+            yield from self.transactions(phase, database)
+            hog.must_run()
 
     def beside(self, kind, engine, context, data, probe):
         """The hog has its time between two that are without it, which are there to be looked at."""

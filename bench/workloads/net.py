@@ -52,7 +52,7 @@ class Net(Workload):
     metrics = (*(Metric(f"{name}_{number}", f"{words}, {number} stream{'s' if number > 1 else ''}", "bytes/s", "higher")
                  for name, words, _ in WAYS for number in STREAMS),
                Metric("again", "Segments sent again, per GiB", "count"),
-               *(metric for name, words, _ in WAYS for metric in counts.metrics(name, f"{words}, a MiB", carries=False)))
+               *(metric for name, words, _ in WAYS for metric in counts.metrics(name, f"{words}, a MiB")))
 
     def measure(self, engine, context):
         port, sent, again = free_port(), 0, 0

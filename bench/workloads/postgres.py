@@ -125,8 +125,8 @@ class Postgres(Workload):
                Metric("latency", "Their latency, median", "us"),
                Metric("latency_p99", "Their latency, p99", "us"),
                Metric("reads", "Transactions that only read", "1/s", "higher"),
-               *counts.metrics("read", "one that reads", carries=False),
-               *counts.metrics("write", "one that writes", carries=False))
+               *counts.metrics("read", "one that reads"),
+               *counts.metrics("write", "one that writes"))
 
     def measure(self, engine, context):
         with context.data() as data, engine.start(context.spec(["answer"], data_dir=data)) as instance:

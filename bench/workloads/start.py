@@ -13,7 +13,7 @@ class Start(Workload):
     question = "How long until the workload runs, and until it answers?"
     metrics = (Metric("first_instruction", "Start to first instruction", "s"),
                Metric("first_answer", "Start to first answered TCP request", "s"),
-               *counts.metrics("first_instruction", "one start"))
+               *counts.metrics("first_instruction", "one start", carries=("exits", "guest_instructions")))
 
     def metrics_of(self, context):
         return [*self.metrics, *(Metric(f"first_answer_{number}", f"{number} at once, each to its first answer", "s")
@@ -52,7 +52,8 @@ class Start(Workload):
                 port = free_port()
                 started.append(stack.enter_context(engine.start(context.spec(["answer", port], port=port))))
                 waiting.append(pool.submit(answered, started[-1], port))
-            for each in waiting:
-                yield each.result()
+            # All or none: those that answered before one failed had less beside them.
+            found = [each.result() for each in waiting]
             if not all(instance.alive() for instance in started):
                 raise Failure(f"of {number} instances at once, some ended by themselves")
+        yield from found

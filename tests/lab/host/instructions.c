@@ -14,6 +14,7 @@
 // round.
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,20 +50,20 @@ enum { CPUS_MAX = 64, HOST = 0, GUEST = 1 };
 static const uint8_t vmrun[] = { 0x0f, 0x01, 0xd8 };
 static const uint8_t marker[] = { 0x0f, 0x1f, 0x84, 0x00, 'k', 'v', 'm', 'b' };
 
-struct block {
-	uint64_t first, last; // addresses of its instructions
-	uint32_t insns;
-	bool repeated; // it is nothing but an instruction with a repeat prefix
-};
+enum { RESUMES_MAX = 64 };
 
 // Each is written by its own CPU's thread only; the marker reads them all.
 static struct cpu {
 	_Alignas(64) _Atomic uint64_t count[2];
-	uint64_t resume; // where the host goes on after its VMRUN
-	uint64_t last;   // the last instruction of the block before
+	uint64_t resume;   // where the host goes on after its VMRUN
+	uint64_t repeated; // the instruction with a repeat prefix that was the block before
 	bool guest;
 } cpus[CPUS_MAX];
 
+// Where any VMRUN goes on: a few places in KVM.
+static pthread_mutex_t resumes_lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t resumes[RESUMES_MAX];
+static size_t nresumes;
 static FILE *out;
 
 static uint64_t count_all(int mode)
@@ -74,27 +75,40 @@ static uint64_t count_all(int mode)
 	return sum;
 }
 
-static void block_starts(unsigned int index, void *data)
+static void add(struct cpu *cpu, uint64_t insns)
 {
-	const struct block *block = data;
-	struct cpu *cpu = &cpus[index];
+	_Atomic uint64_t *count = &cpu->count[cpu->guest ? GUEST : HOST];
+	uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
 
-	if (cpu->guest && block->first == cpu->resume)
-		cpu->guest = false;
-	if (!block->repeated || cpu->last != block->first) {
-		_Atomic uint64_t *count = &cpu->count[cpu->guest ? GUEST : HOST];
-		uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
-
-		atomic_store_explicit(count, before + block->insns, memory_order_relaxed);
-	}
-	cpu->last = block->last;
+	atomic_store_explicit(count, before + insns, memory_order_relaxed);
 }
 
+// All but the two below: @data is the number of instructions.
+static void block_starts(unsigned int index, void *data)
+{
+	add(&cpus[index], (uintptr_t)data);
+	cpus[index].repeated = 0;
+}
+
+// A block that is nothing but an instruction with a repeat prefix, at the address @data.
+static void repeated_starts(unsigned int index, void *data)
+{
+	if (cpus[index].repeated != (uintptr_t)data)
+		add(&cpus[index], 1);
+	cpus[index].repeated = (uintptr_t)data;
+}
+
+// Before any other is told of a block at the address @data, at which a VMRUN goes on.
+static void host_resumes(unsigned int index, void *data)
+{
+	if (cpus[index].resume == (uintptr_t)data)
+		cpus[index].guest = false;
+}
+
+// At the address @data.
 static void vmrun_executes(unsigned int index, void *data)
 {
-	const struct block *block = data;
-
-	cpus[index].resume = block->last + sizeof(vmrun);
+	cpus[index].resume = (uintptr_t)data + sizeof(vmrun);
 	cpus[index].guest = true;
 }
 
@@ -125,27 +139,45 @@ static bool insn_repeats(const struct qemu_plugin_insn *insn)
 			  (*byte >= 0xaa && *byte <= 0xaf));
 }
 
+// Whether @address is one of them; with @add it is from now on.
+static bool is_resume(uint64_t address, bool add)
+{
+	size_t i = 0;
+
+	pthread_mutex_lock(&resumes_lock);
+	while (i < nresumes && resumes[i] != address)
+		i++;
+	bool known = i < nresumes;
+
+	if (!known && add) {
+		if (nresumes == RESUMES_MAX)
+			abort();
+		resumes[nresumes++] = address;
+	}
+	pthread_mutex_unlock(&resumes_lock);
+	return known || add;
+}
+
 static void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
 {
 	size_t n = qemu_plugin_tb_n_insns(tb);
 	struct qemu_plugin_insn *first = qemu_plugin_tb_get_insn(tb, 0);
 	struct qemu_plugin_insn *last = qemu_plugin_tb_get_insn(tb, n - 1);
-	// QEMU does not tell when it drops a block: it stays allocated.
-	struct block *block = malloc(sizeof(*block));
+	void *start = (void *)(uintptr_t)qemu_plugin_insn_vaddr(first);
+	void *end = (void *)(uintptr_t)qemu_plugin_insn_vaddr(last);
 
 	(void)id;
-	if (!block)
-		abort();
-	*block = (struct block){
-		.first = qemu_plugin_insn_vaddr(first),
-		.last = qemu_plugin_insn_vaddr(last),
-		.insns = (uint32_t)n,
-		.repeated = n == 1 && insn_repeats(first),
-	};
-	qemu_plugin_register_vcpu_tb_exec_cb(tb, block_starts, CB_NO_REGS, block);
+	if (is_resume((uintptr_t)start, false))
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, host_resumes, CB_NO_REGS, start);
+	if (n == 1 && insn_repeats(first))
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, repeated_starts, CB_NO_REGS, start);
+	else
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, block_starts, CB_NO_REGS, (void *)n);
 	// VMRUN always ends a block.
-	if (insn_is(last, vmrun, sizeof(vmrun)))
-		qemu_plugin_register_vcpu_insn_exec_cb(last, vmrun_executes, CB_NO_REGS, block);
+	if (insn_is(last, vmrun, sizeof(vmrun))) {
+		is_resume((uintptr_t)end + sizeof(vmrun), true);
+		qemu_plugin_register_vcpu_insn_exec_cb(last, vmrun_executes, CB_NO_REGS, end);
+	}
 	for (size_t i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 

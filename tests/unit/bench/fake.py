@@ -86,7 +86,7 @@ def make(seed=1, rounds=10, slow=None, emulated=False, complete=True, missing=("
         "complete": complete, "why_incomplete": None if complete else "interrupted by the user",
         "machine": machine(emulated),
         "method": {"rounds": rounds, "warm_up": 1, "confidence": 0.95, "dropped_caches": ["disk"],
-                   "seed": 1},
+                   "seed": 1, "short": False, "seconds": 5, "cpus": 1, "memory_bytes": 512 << 20},
         "engines": [{"name": name, "title": title, "version": "1.0", "confined": "somehow", "kernel": KERNELS.get(name, "shared"),
                      "command": None if name in missing else [name, "run", "--cpus", "2", "--memory", "512M"],
                      "missing": f"there is no {name}: install the package {name}" if name in missing else None}

@@ -110,7 +110,8 @@ class Differences(unittest.TestCase):
         b = change(fake.make(2), machine={
             "cpu": "Intel", "governor": None, "memory_bytes": 33_400_000_000,
             "versions": {**a["machine"]["versions"], "kvmbox": "0.2.0"},
-            "mitigations": {"spectre_v2": "Vulnerable"}}, method={"rounds": 12, "dropped_caches": []})
+            "mitigations": {"spectre_v2": "Vulnerable"}}, method={"rounds": 12, "dropped_caches": [], "seconds": 1,
+                                                                  "cpus": 2, "memory_bytes": 1 << 30})
         b["engines"][1] = {**b["engines"][1], "version": "2.0"}
         said = page(a, b)
         self.assertIn("""
@@ -124,11 +125,19 @@ The machines differ:
 The methods differ:
   rounds: 10 in A, 12 in B
   caches dropped for: disk in A, none in B
+  seconds of each measurement: 5 in A, 1 in B
+  CPUs of an instance: 1 in A, 2 in B
+  memory of an instance: 512 MiB in A, 1.00 GiB in B
 
 The engines differ:
   kvmbox: 1.0 in A, 2.0 in B
   runc: missing in A and B
 """, said)
+
+    def test_short_and_long(self):
+        said = page(fake.make(1), change(fake.make(2), method={"short": True}))
+        self.assertIn("\nNot compared:\n  all that was measured: B alone is a short run, with less to do\n", said)
+        self.assertIn("cannot be compared", said)
 
     def test_emulated_and_real(self):
         a, b = fake.make(1), fake.make(2, emulated=True)

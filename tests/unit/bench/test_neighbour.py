@@ -46,6 +46,14 @@ class Waits(unittest.TestCase):
         self.assertEqual({each.metric: round(each.value, 9) for each in found},
                          {"p50_alone": 0.5, "p99_alone": 0.99, "p999_alone": 0.999})
 
+    def test_each_phase_has_each_place(self):
+        workload, lxc, runc = neighbour.Neighbour(), types.SimpleNamespace(name="lxc"), types.SimpleNamespace(name="runc")
+        turns = [workload.phases(lxc) for _ in range(5)]
+        self.assertEqual(turns[0], ["alone", "cpu", "disk", "memory", "fork"])
+        self.assertEqual(workload.phases(runc), turns[0])
+        for place in range(5):
+            self.assertEqual({turn[place] for turn in turns}, set(turns[0]))
+
     def test_all_metrics_are_declared(self):
         declared = {each.name for each in neighbour.Neighbour.metrics}
         for phase, _ in neighbour.PHASES:
@@ -198,7 +206,7 @@ class Crashes(unittest.TestCase):
         self.assertRegex(outcome.words, r"^the first ended after .* \(Kernel panic\)$")
         outcome = containment.panic(self.engine("vm", own_kernel=True), None)
         self.assertEqual((outcome.survived, outcome.words),
-                         (None, "the first brought about none: refused /proc/sysrq-trigger: Read-only file system"))
+                         (True, "the first brought about none: refused /proc/sysrq-trigger: Read-only file system"))
 
     def host(self, *engines):
         outcomes = [{"workload": "containment", "engine": each.name, "what": containment.PANIC, "survived": None, "words": "-"}

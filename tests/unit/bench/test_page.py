@@ -194,6 +194,8 @@ class Axes(unittest.TestCase):
     def test_far_apart_is_logarithmic(self):
         self.assertTrue(svg.axis_for([[1, 1, 2], [900, 1000]], False).log)
         self.assertFalse(svg.axis_for([[1, 1, 2], [900, 1000]], True).log)
+        self.assertFalse(svg.axis_for([[0, 1, 1, 2], [900, 1000]], False).log)
+        self.assertFalse(svg.axis_for([[-3, 1, 1, 2], [900, 1000]], False).log)
 
 
 if __name__ == "__main__":
