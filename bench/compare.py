@@ -36,6 +36,7 @@ class Comparison:
     method: list
     engines: list
     lost: list  # what failed in B alone, and what survived in A alone
+    outcomes: int  # how many both have
     refused: list  # what is not compared, and why
     too_few: str | None  # why nothing could be found at all
 
@@ -46,7 +47,9 @@ class Comparison:
     def status(self):
         if self.lost or not self.too_few and self.of("worse"):
             return WORSE
-        return OTHER if not self.rows or self.too_few else SAME
+        if not self.rows:
+            return SAME if self.outcomes else OTHER
+        return OTHER if self.too_few else SAME
 
 
 def compare(a, b, workloads=(), engines=()):
@@ -60,7 +63,14 @@ def compare(a, b, workloads=(), engines=()):
         rows += _workload_rows(a, b, name, engines, refused)
     _judge(rows)
     return Comparison(rows, _machine_differences(a, b), _method_differences(a, b), _engine_differences(a, b),
-                      _lost(a, b, workloads, engines), refused, _too_few(rows))
+                      _lost(a, b, workloads, engines), len(_outcomes(a, names, engines) & _outcomes(b, names, engines)), refused,
+                      _too_few(rows))
+
+
+def _outcomes(results, workloads, engines):
+    """(workload, engine, what) of all that was tried."""
+    return {(each["workload"], each["engine"], each["what"]) for each in results["outcomes"] if each["survived"] is not None
+            and each["workload"] in workloads and (not engines or each["engine"] in engines)}
 
 
 def _lost(a, b, workloads, engines):
@@ -153,7 +163,7 @@ def _too_few(rows):
     needed = max(stats.LEAST, stats.least_values(1 - (1 - stats.CONFIDENCE) / max(1, len(told))))
     if most >= needed:
         return None
-    return (f"{most} rounds are too few to find anything in {len(rows)} comparisons at once: make {needed} or more, or "
+    return (f"{words.counted(most, 'round')} {'is' if most == 1 else 'are'} too few to find anything in {len(rows)} comparisons at once: make {needed} or more, or "
             "compare less (--workload, --engine)")
 
 
@@ -231,7 +241,7 @@ def print_comparison(comparison, a, b, out):
     for name, each in (("A", a), ("B", b)):
         machine = each["machine"]
         print(f"{name}: {each['made']}, {machine['cpu']}, virtualisation: {machine['virtualisation']}, "
-              f"{each['method']['rounds']} rounds", file=out)
+              f"{words.counted(each['method']['rounds'], 'round')}", file=out)
         if each.interrupted:
             print(f"   {each.interrupted}", file=out)
         if each.emulated:
@@ -251,7 +261,10 @@ def print_comparison(comparison, a, b, out):
 
 def _summary(comparison):
     if not comparison.rows:
-        return "A and B cannot be compared: they have nothing measured in common."
+        if not comparison.outcomes:
+            return "A and B cannot be compared: they have nothing measured in common."
+        return f"Of {words.counted(comparison.outcomes, 'thing')} that instances did to the next one, " + (
+            "some are worse in B." if comparison.lost else "none is worse in B.")
     if comparison.too_few:
         return f"Not told: {comparison.too_few}."
     counts = [(len(comparison.of(verdict)), text) for verdict, text in

@@ -4,6 +4,7 @@
 Every plot is a column of a table that says the same in figures, so whoever does not see it loses nothing.
 """
 import html
+import itertools
 import pathlib
 
 import stats
@@ -61,7 +62,12 @@ def finding(results, metric):
         only = f"only {engines[0]['title']} was measured" if engines else "not measured"
         return None, f"{metric['title']}: {only}"
     subject, reference = both
-    found = stats.ratio_or_reason(results.rounds(*key, subject["name"]), results.rounds(*key, reference["name"]))
+    both = [results.rounds(*key, each["name"]) for each in (subject, reference)]
+    found = stats.ratio_or_reason(*both)
+    if isinstance(found, stats.Reason) and not found.ratio and found.words != stats.EXACTLY:
+        middles = [stats.median(each) for each in both]
+        scale = words.Scale(metric["unit"], middles)
+        return found, (f"{subject['title']} {scale.text(middles[0])}, {reference['title']} {scale.text(middles[1])} ({found.words})")
     return found, words.sentence(subject["title"], reference["title"], found, metric["unit"])
 
 
@@ -76,32 +82,41 @@ def is_worse(found, metric):
 
 
 def answer(results, workload):
-    """The answer of a workload: a sentence and whether it carries over, what more there is to say (or "") and whether
-    that does."""
+    """The answer of a workload: sentences, each with whether it carries over."""
     metrics = [each for each in results.metrics(workload["name"])
                if results.engines_of(each["workload"], each["metric"])]
     outcomes = containment_answer(results, workload)
     if not metrics:
-        return outcomes or "Not measured.", True, "", True
+        return [(outcomes or "Not measured.", True)]
     # Where times are of an emulated host, what holds on any other comes first.
     metrics.sort(key=lambda each: (not each["better"], results.emulated and not each["carries_over"]))
     first, others = metrics[0], metrics[1:]
-    return (full_finding(results, first), first["carries_over"],
-            " ".join(filter(None, (summary(results, others), outcomes))), all(each["carries_over"] for each in others))
+    parts = [(full_finding(results, first), first["carries_over"])]
+    for carried in (True, False) if results.emulated else (None,):
+        group = [each for each in others if carried in (None, each["carries_over"])]
+        parts += [(each, carried is not False) for each in summaries(results, group)]
+    return parts + ([(outcomes, True)] if outcomes else [])
 
 
-def summary(results, metrics):
-    """How it is in these others."""
-    if len(metrics) == 1:
-        return full_finding(results, metrics[0])
-    found = [(finding(results, each)[0], each) for each in metrics]
-    pairs = [pair(results.engines_of(each["workload"], each["metric"])) for each in metrics]
-    references = list(dict.fromkeys(each[1]["title"] for each in pairs if each))
-    told = [(each, metric) for each, metric in found if isinstance(each, stats.Ratio) and metric["better"]]
+def summaries(results, metrics):
+    """How it is in these others: a sentence for each engine that the subject is held against."""
+    by_reference = {}
+    for metric in metrics:
+        both = pair(results.engines_of(metric["workload"], metric["metric"]))
+        by_reference.setdefault(both[1]["title"] if both else None, []).append((finding(results, metric)[0], metric))
+    sentences = [summary(reference, found) if len(found) > 1 else full_finding(results, found[0][1])
+                 for reference, found in by_reference.items()]
+    return [each for each in sentences if each]
+
+
+def summary(reference, found):
+    """@found: for each measure what finding() has found, and the measure; @reference: None where there is nobody."""
+    ratios = [(each, metric) for each, metric in found if isinstance(each, stats.Ratio)]
+    told = [(each, metric) for each, metric in ratios if metric["better"]]
     worse = [(each, metric) for each, metric in told if is_worse(each, metric)]
     same = sum(isinstance(each, stats.Reason) and (each.ratio is not None or each.words == stats.EXACTLY)
                for each, _ in found)
-    better = len(told) - len(worse)
+    better, different = len(told) - len(worse), len(ratios) - len(told)
     parts = []
     if worse:
         most, metric = max(worse, key=lambda row: max(row[0].value, 1 / row[0].value))
@@ -112,13 +127,15 @@ def summary(results, metrics):
         parts.append(f"better in {better}")
     if same:
         parts.append(f"no difference beyond the spread in {same}")
-    rest = len(found) - len(told) - same
+    if different:
+        parts.append(f"different, but neither better nor worse, in {different}")
+    rest = len(found) - len(ratios) - same
     if rest:
         parts.append(f"not told in {rest}")
     if not parts:
         return ""
-    against = f", against {' or '.join(references)}" if references else ""
-    return f"Of {len(found)} more measures{against}: {listed(parts)}."
+    against = f", against {reference}" if reference else ""
+    return f"Of {words.counted(len(found), 'more measure')}{against}: {listed(parts)}."
 
 
 def survivals(results, workload):
@@ -164,9 +181,9 @@ def notices(results):
             items.append(f"Do not carry over: the other {others} measures, each marked “{NOT_CARRIED}”.")
         found.append(
             "<strong>Virtualisation is emulated on this machine</strong>"
-            f" ({text(results['machine']['virtualisation_note'].rstrip('.'))}): counts, sizes and containment hold on real"
-            " hardware, too (but there are fewer exits, in all engines with VMs, where the processor delivers interrupts to guests"
-            " by itself); times and rates do not, nor do ratios of them."
+            f" ({text(results['machine']['virtualisation_note'].rstrip('.'))}): what survives, sizes and those counts that are named"
+            " here hold on real hardware, too (but there are fewer exits, in all engines with VMs, where the processor delivers"
+            " interrupts to guests by itself); times, rates and other counts do not, nor do ratios of them."
             f"<ul>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>")
     elif results["machine"]["virtualisation"] == "nested":
         found.append("<strong>Virtualisation is nested on this machine</strong>"
@@ -188,19 +205,19 @@ def facts(results):
         f"governor: {machine['governor'] or 'not known'}", words.mitigations(machine["mitigations"]),
         f"{min(mhz):.0f} to {max(mhz):.0f} MHz" if mhz and min(mhz) != max(mhz) else f"{mhz[0]:.0f} MHz" if mhz else "",
         ", ".join(f"{name} {version}" for name, version in machine["versions"].items()),
-        f"{method['rounds']} round{'s' if method['rounds'] > 1 else ''}", results["made"].replace("T", " ").replace("Z", " UTC")]
+        words.counted(method["rounds"], "round"), results["made"].replace("T", " ").replace("Z", " UTC")]
     return f'<p class="facts">{" · ".join(text(part) for part in parts if part)}</p>'
 
 
 def answers(results):
     rows = []
     for workload in results["workloads"]:
-        sentence, carried, more, more_carried = answer(results, workload)
-        # One mark for both where it is the same.
-        first = tag(results, carried or bool(more) and not more_carried)
-        rows.append(f'<div><dt><a href="#{text(workload["name"])}">{text(workload["title"])}</a></dt><dd>{text(sentence)}'
-                    + first + (f' <span class="more">{text(more)}</span>{tag(results, more_carried)}' if more else "")
-                    + "</dd></div>")
+        first, *more = answer(results, workload)
+        shown = [(text(first[0]), first[1]), *((f'<span class="more">{text(each)}</span>', held) for each, held in more)]
+        # One mark for those that follow each other.
+        marked = (" ".join(each for each, _ in group) + tag(results, held)
+                  for held, group in itertools.groupby(shown, lambda each: each[1]))
+        rows.append(f'<div><dt><a href="#{text(workload["name"])}">{text(workload["title"])}</a></dt><dd>{" ".join(marked)}</dd></div>')
     missing = [f"{each['title']} ({each['missing'].rstrip('.')})" for each in results["engines"] if each["missing"]]
     if missing:
         rows.append(f"<div><dt>Not measured</dt><dd>{text('; '.join(missing))}.</dd></div>")
@@ -278,8 +295,9 @@ def metric_figure(results, metric):
         middle, interval = stats.median(mine), stats.median_interval(mine)
         shown = scale.interval(interval) if interval else stats.TOO_FEW
         all_of_it = values[engine["name"]]
-        said = (f"{engine['title']}: median {scale.text(middle)}, {shown}; {len(all_of_it)} values, of which nine in ten are "
-                f"at most {scale.text(stats.quantile(all_of_it, 0.9))}")
+        said = f"{engine['title']}: median {scale.text(middle)}, {shown}; {words.counted(len(all_of_it), 'value')}"
+        if len(all_of_it) > 1:
+            said += f", of which nine in ten are at most {scale.text(stats.quantile(all_of_it, 0.9))}"
         ratio = against(results, metric, subject, engine)
         rows.append(
             f"<tr role=\"row\"{row_class(engine, subject)}>{name_cell(engine)}"
@@ -297,8 +315,10 @@ def metric_figure(results, metric):
     table = measures(((("name", "Engine"), ("value", "Median"), ("range", f"{share(stats.CONFIDENCE)} interval")),
                       (("against", f"{subject['title']} against it" if subject and len(engines) > 1 else ""),)), heading, rows)
     small = f" <small>({text(note)})</small>" if note else ""
+    lacking = [each["title"] for each in results["engines"] if each["name"] in results.measured(key[0]) - set(rounds)]
     return (f"<figure><figcaption><h3>{text(metric['title'])}{small}{tag(results, metric['carries_over'])}</h3>"
-            f'<p class="finding">{text(sentence)}.{STEPS if many else ""}</p></figcaption>{table}</figure>')
+            f'<p class="finding">{text(sentence)}.{STEPS if many else ""}</p></figcaption>{table}'
+            + (f'<p class="finding">There is no such figure of {text(listed(lacking))}.</p>' if lacking else "") + "</figure>")
 
 
 def bins(series):
@@ -393,7 +413,7 @@ def workload_section(results, workload):
     if any(parts):
         told = {each["metric"] for kind in ("samples", "series") for each in results[kind] if each["workload"] == workload["name"]}
         untold = [each["title"] for each in results.metrics(workload["name"]) if each["metric"] not in told]
-        parts.append(f"<p>Of no engine there is a figure of: {text('; '.join(untold))}.</p>" if untold else "")
+        parts.append(f"<p>Not measured in any engine: {text('; '.join(untold))}.</p>" if untold else "")
     body = "".join(parts) or "<p>Not measured.</p>"
     return (f'<section id="{text(workload["name"])}"><h2>{text(workload["title"])}</h2>'
             f'<p class="question">{text(workload["question"])}</p>{body}</section>')
@@ -414,17 +434,19 @@ def method(results):
     said = results["method"]
     caches = [each["title"] for each in results["workloads"] if each["name"] in said["dropped_caches"]]
     paragraphs = [
-        f"{said['rounds']} rounds"
+        words.counted(said["rounds"], "round")
         + (f" after {said['warm_up']} that {'was' if said['warm_up'] == 1 else 'were'} not kept" if said["warm_up"] else "")
         + "; in each, the engines take turns, so that what changes with time changes for all of them."
         + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
-        "Every engine runs the same programs from the same root file system. Its checksum is below. Instances have the same "
-        "CPUs and memory, but on the host itself, which sets no limits: for containers the CPUs are a quota, for VMs they are virtual "
+        f"Every engine runs the same programs from the same root file system. Its checksum is below. Instances have "
+        f"{words.counted(said['cpus'], 'CPU')} and {words.show(said['memory_bytes'], 'bytes')} of memory each, but on the host itself, which sets no limits: for containers the CPUs are a quota, for VMs they are virtual "
         "ones, beside which the monitor works.",
+        f"What goes on for as long as one likes was measured for {said['seconds']:g} s."
+        + (" The run was a short one: files are small, and few instances are there at once." if said["short"] else ""),
         "Of several at once, each is started as soon as what it needs is made, which is done for one after another where it is "
         "not the engine's own business (networks and layers of LXC, runc and QEMU); its time is from its own start. What serves "
         "all instances of an engine (dockerd, the VM of Docker in kvmbox) is there from first to last, and idle when others have "
-        "their turn.",
+        "their turn; what others send over the network passes the packet filter of that VM as well.",
         "The host's calls are the system calls that its kernel serves: a container's are among them, what a guest asks of its own "
         "kernel is not. They and exits are counted apart from what is timed.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "
@@ -495,7 +517,7 @@ def figures(results):
 
 def page(results):
     """The page about @results, as text."""
-    title = f"kvmbox bench, {results['made'][:10]}"
+    title = f"{listed([each['title'] for each in results['workloads']])}: kvmbox bench, {results['made'][:10]}"
     return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="color-scheme" content="light dark">'

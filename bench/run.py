@@ -58,6 +58,9 @@ root, and Debian 12 for the root file system of all engines.
                         for a machine that may; the results are on its disk before
   -h, --help            show this help
 
+Exit status: 0 if all that can be measured here was, 1 if something failed or the run
+was ended before, 125 if it could not be made.
+
 kvmbox bench COMMAND --help tells more of a command, man kvmbox-bench of all.
 """
 

@@ -7,7 +7,7 @@ import stats
 import words
 
 LABEL, COLUMN = 32, 17  # characters
-EMULATED = "Virtualisation is emulated here: times and rates say nothing of real hardware; counts and sizes do."
+EMULATED = "Virtualisation is emulated here: times and rates say nothing of real hardware; sizes do, and some of the counts."
 CLEAR = "\r\x1b[J"
 
 

@@ -63,14 +63,16 @@ class Scale:
 
     def number(self, value):
         scaled = value * self.stored / self.factor
-        if self.whole and float(scaled).is_integer():
+        if self.whole and (abs(scaled) >= 100 or float(scaled).is_integer()):
             return f"{scaled:,.0f}"
         return round_to(scaled)
 
     def tick(self, value, with_unit=True):
         """For an axis, whose numbers are round."""
         gap = "" if self.unit.startswith("/") or not self.unit else "\u00a0"
-        return f"{value * self.stored / self.factor:,.6g}" + (f"{gap}{self.unit}" if with_unit else "")
+        scaled = value * self.stored / self.factor
+        shown = f"{scaled:.9f}".rstrip("0") if 0 < abs(scaled) < 1e-3 else f"{scaled:,.6g}"
+        return shown + (f"{gap}{self.unit}" if with_unit else "")
 
     def interval(self, ends):
         return span(*map(self.number, ends))
@@ -94,6 +96,11 @@ def mitigations(found):
 
 def show(value, unit):
     return Scale(unit, [value]).text(value)
+
+
+def counted(number, what):
+    """With an s where there is not one of them."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def breaking(text):
@@ -121,8 +128,9 @@ def span(low, high, tail=""):
 def brief(found):
     """A Ratio or a Reason, for a column."""
     if isinstance(found, stats.Reason):
-        return {stats.NO_DIFFERENCE: "no difference"}.get(
-            found.words, stats.TOO_FEW if found.words.startswith(stats.TOO_FEW) else found.words)
+        if found.ratio:
+            return f"not told ({plain(found.ratio.low)}–{plain(found.ratio.high)})"
+        return stats.TOO_FEW if found.words.startswith(stats.TOO_FEW) else found.words
     low, high = plain(found.low), plain(found.high)
     return f"{plain(found.value)}×" + (f" ({low}–{high})" if low != high else "")
 

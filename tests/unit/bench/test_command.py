@@ -67,6 +67,8 @@ class Commands(unittest.TestCase):
                 (["compare", "--nonsense"], "compare: option --nonsense not recognized; see kvmbox bench compare --help"),
                 (["report"], "report takes one file of results; see kvmbox bench report --help"),
                 (["report", "a.json"], "report: -o is missing: where to write the page"),
+                (["report", "a.json", "-o", "./a.json"], "report: ./a.json holds the results themselves: name another file with -o"),
+                (["-o", "b.json", "--page", "./b.json"], "--page: ./b.json is where the results go: name another file"),
                 (["report", "a.json", "-o"], "report: option -o requires argument; see kvmbox bench report --help"),
                 (["nonsense"], 'unknown command "nonsense"; see kvmbox bench --help')):
             self.assertEqual(self.refused(*words), said)

@@ -169,11 +169,21 @@ The engines differ:
 
     def test_nothing_in_common(self):
         a, b = fake.make(1), fake.make(2)
-        b["workloads"], b["metrics"], b["samples"] = [], [], []
+        b["workloads"], b["metrics"], b["samples"], b["outcomes"] = [], [], [], []
         found = compared(a, b)
         self.assertEqual(found.status, compare.OTHER)
         self.assertIn("A and B cannot be compared: they have nothing measured in common.", page(a, b))
         self.assertIn("Start: only A has it", found.refused)
+
+    def test_outcomes_alone(self):
+        a, b = fake.make(1), fake.make(2)
+        for each in (a, b):
+            each["samples"] = []
+        self.assertEqual(compared(a, b).status, compare.SAME)
+        self.assertRegex(page(a, b), r"\nOf \d+ things that instances did to the next one, none is worse in B.\n$")
+        next(each for each in b["outcomes"] if each["survived"])["survived"] = False
+        self.assertEqual(compared(a, b).status, compare.WORSE)
+        self.assertIn("some are worse in B", page(a, b))
 
     def test_interrupted(self):
         a, b = fake.make(1), fake.make(2, rounds=24, complete=False)

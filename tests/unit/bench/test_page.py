@@ -8,6 +8,7 @@ import here  # noqa: F401
 import fake
 import page
 import results
+import stats
 import svg
 
 VOID = {"meta", "br"}
@@ -108,7 +109,7 @@ class Whole(unittest.TestCase):
         data = fake.make(1)
         self.assertNotIn("Of no engine there is a figure", said(data))
         data["samples"] = [each for each in data["samples"] if each["metric"] not in ("read_32", "fsync")]
-        self.assertIn("Of no engine there is a figure of: 4 KiB random reads, depth 32; Latency of fsync.", said(data))
+        self.assertIn("Not measured in any engine: 4 KiB random reads, depth 32; Latency of fsync.", said(data))
 
     def test_one_engine(self):
         data = fake.make(1)
@@ -150,6 +151,18 @@ class Answers(unittest.TestCase):
         self.assertRegex(said(data), "Start to first instruction: QEMU microvm takes .* than|as LXC")
 
 
+    def test_more_measures(self):
+        def metric(better):
+            return {"title": "Waits", "better": better, "unit": "s"}
+
+        found = [(stats.Ratio(3, 2, 4, 0), metric("lower")), (stats.Ratio(4, 3, 5, 0), metric("higher")),
+                 (stats.Ratio(0.7, 0.6, 0.8, 0), metric(None)), (stats.Reason(stats.EXACTLY), metric("lower")),
+                 (stats.Reason(stats.TOO_FEW), metric("lower"))]
+        self.assertEqual(page.summary("LXC", found), "Of 5 more measures, against LXC: worse in 1 (in “Waits”: takes 3.00 times as long, "
+                         "2.00 to 4.00), better in 1, no difference beyond the spread in 1, different, but neither better nor worse, in 1 "
+                         "and not told in 1.")
+
+
 class Notices(unittest.TestCase):
     def test_real_machine_has_none(self):
         self.assertNotIn('class="notice"', page.page(results.Results(fake.make(1))))
@@ -158,7 +171,7 @@ class Notices(unittest.TestCase):
     def test_emulation_is_the_first_line(self):
         words = said(fake.make(1, emulated=True))
         self.assertTrue(words.strip().startswith("Virtualisation is emulated on this machine (QEMU emulates AMD-V in software): "
-                                         "counts, sizes and containment hold on real hardware, too (but there are fewer exits, "),
+                                         "what survives, sizes and those counts that are named here hold on real hardware, too (but there "),
                         words[:200])
         self.assertIn("Carry over: System calls of the host for one start; Memory for each idle instance, kernel included; what "
                       "survived.", words)

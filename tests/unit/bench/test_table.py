@@ -41,7 +41,7 @@ class Values(unittest.TestCase):
                          "no difference between kvmbox and LXC beyond the spread (0.97 to 1.04 times)")
         self.assertEqual(words.sentence("kvmbox", "LXC", stats.ratio_or_reason([1], [2]), "s"),
                          "kvmbox and LXC: too few rounds to compare: 1, and at least 5 are needed")
-        self.assertEqual(words.brief(stats.Reason(stats.NO_DIFFERENCE)), "no difference")
+        self.assertEqual(words.brief(stats.Reason(stats.NO_DIFFERENCE, stats.Ratio(1.6, 0.84, 3.22, 0.2))), "not told (0.84–3.22)")
 
 
 class Terminal(io.StringIO):
