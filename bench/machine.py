@@ -14,7 +14,7 @@ VULNERABILITIES = pathlib.Path("/sys/devices/system/cpu/vulnerabilities")
 HYPERVISOR_LEAF = 0x40000000
 EMULATORS = {"TCGTCGTCGTCG": "QEMU emulates the processor in software (TCG)"}
 TOOLS = {"kvmbox": (kvmbox.PROGRAM, "--version"), "qemu": ("qemu-system-x86_64", "--version"), "lxc": ("lxc-start", "--version"),
-         "runc": ("runc", "--version"), "docker": ("docker", "--version"), "python": ("python3", "--version")}
+         "runc": ("runc", "--version"), "docker client": ("docker", "--version"), "python": ("python3", "--version")}
 
 
 def cpu_model(cpuinfo):

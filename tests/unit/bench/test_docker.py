@@ -57,6 +57,16 @@ class DockerTest(unittest.TestCase):
         self.vm.client, self.vm.address = ["docker"], "10.0.0.2"
         self.vm.docker = Asked()
 
+    def test_bridges_are_left_alone(self):
+        switches = [self.directory / f"bridge-nf-call-{each}" for each in ("iptables", "ip6tables")]
+        for filtered, wanted in ((True, "1\n"), (False, "0\n")):
+            for each in switches:
+                each.write_text("1\n")
+            self.engine.filtered = filtered
+            with mock.patch.object(docker, "BRIDGES", self.directory):
+                self.engine.leave_bridges()
+            self.assertEqual([each.read_text() for each in switches], [wanted, wanted])
+
     def test_words(self):
         words, address = self.engine.words(Spec(["answer", "20001"], 2, 1 << 29, self.directory, 20001), "one")
         text = " ".join(map(str, words))
