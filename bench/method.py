@@ -84,15 +84,15 @@ class Run:
         """One engine's turn; what it yields before it fails or is interrupted is kept."""
         kept = number - self.data["method"]["warm_up"]
         self.measuring = True
-        measured = self.workloads[workload].measure(self.engines[engine], self.context)
         try:
-            for found in measured:
-                if kept >= 0:
-                    self.add(workload, engine, kept, found)
+            with (self.engines[engine].turn(),
+                  contextlib.closing(self.workloads[workload].measure(self.engines[engine], self.context)) as measured):
+                for found in measured:
+                    if kept >= 0:
+                        self.add(workload, engine, kept, found)
         except FAILURES as failure:
             self.fail(workload, engine, max(0, kept), why(failure))
         finally:
-            measured.close()
             self.measuring = False
 
     def go(self, root):

@@ -445,8 +445,8 @@ def method(results):
         + (" The run was a short one: files are small, and few instances are there at once." if said["short"] else ""),
         "Of several at once, each is started as soon as what it needs is made, which is done for one after another where it is "
         "not the engine's own business (networks and layers of LXC, runc and QEMU); its time is from its own start. What serves "
-        "all instances of an engine (dockerd, the VM of Docker in kvmbox) is there from first to last, and idle when others have "
-        "their turn; what others send over the network passes the packet filter of that VM as well.",
+        "all instances of an engine is there from first to last: dockerd, idle when others have their turn, and the VM of Docker in "
+        "kvmbox, paused then; what others send over the network passes the packet filter of that VM as well.",
         "The host's calls are the system calls that its kernel serves: a container's are among them, what a guest asks of its own "
         "kernel is not. They and exits are counted apart from what is timed.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "

@@ -143,6 +143,11 @@ class Engine:
         """The processes on the host that serve all its instances, and all below them."""
         return []
 
+    @contextlib.contextmanager
+    def turn(self):
+        """While it is measured; what serves all its instances is at rest before and after, as far as that can be had."""
+        yield
+
     def start(self, spec):
         """An Instance, without waiting for anything but the start of its process."""
         raise NotImplementedError

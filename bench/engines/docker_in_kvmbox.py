@@ -103,6 +103,21 @@ class DockerInKvmbox(Docker):
             raise Failure("the VM has no address on its network card")
         self.address = found[1]
         self.import_root()
+        self.rest()
+
+    def rest(self):
+        self.run(["pause", self.vm], "the VM cannot be paused")
+
+    @contextlib.contextmanager
+    def turn(self):
+        """Paused, the VM has no part in what is counted of others."""
+        self.run(["resume", self.vm], "the VM cannot be resumed")
+        try:
+            yield
+        finally:
+            if not self.instances:  # else one that was interrupted is still to be ended
+                with contextlib.suppress(Failure):  # which is told where it is to be resumed
+                    self.rest()
 
     def daemons(self):
         """The VM's processes."""
@@ -132,6 +147,7 @@ class DockerInKvmbox(Docker):
 
     def clean(self):
         if self.disk.is_symlink():
+            quietly(self.kvmbox.program, "resume", self.vm)
             try:
                 self.run(["docker", "down", "--name", self.vm, "--delete-data"], "kvmbox docker down failed")
             except Failure:

@@ -80,6 +80,17 @@ class DockerTest(unittest.TestCase):
         self.assertNotIn("-p", words)
         self.assertNotIn("-v", words)
 
+    def test_the_vm_rests_between_its_turns(self):
+        asked = []
+        self.vm.run = lambda words, why: asked.append(words[0])
+        with self.vm.turn():
+            self.assertEqual(asked, ["resume"])
+        self.assertEqual(asked, ["resume", "pause"])
+        with self.assertRaises(KeyboardInterrupt), self.vm.turn():
+            self.vm.instances.append("one that was interrupted")
+            raise KeyboardInterrupt
+        self.assertEqual(asked, ["resume", "pause", "resume"])
+
     def test_words_in_kvmbox(self):
         words, address = self.vm.words(Spec(["answer"], data_dir=self.directory, port=20001), "one")
         self.assertEqual(words[words.index("-p") + 1], "20001:20001")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The order of a run, what ends it, and what is kept then: with engines that measure nothing and a clock that is told."""
+import contextlib
 import copy
 import io
 import pathlib
@@ -23,7 +24,15 @@ class Engine:
     def __init__(self, name, broken=None):
         self.name = self.title = name
         self.broken, self.cleaned = broken, False
-        self.instances = []
+        self.instances, self.at_turn = [], False
+
+    @contextlib.contextmanager
+    def turn(self):
+        self.at_turn = True
+        try:
+            yield
+        finally:
+            self.at_turn = False
 
     def prepare(self, root):
         if self.broken:
@@ -40,7 +49,7 @@ class Two(Workload):
     metrics = (Metric("first", "First", "s"), Metric("second", "Second", "s"))
 
     def __init__(self, clock, events):
-        self.clock, self.events, self.turns, self.closed = clock, events, [], 0
+        self.clock, self.events, self.turns, self.closed, self.outside = clock, events, [], 0, 0
 
     def measure(self, engine, context):
         self.turns.append(engine.name)
@@ -53,6 +62,7 @@ class Two(Workload):
             yield Sample("second", 2.0)
         finally:
             self.closed += 1
+            self.outside += not engine.at_turn
 
 
 class Clock:
@@ -66,6 +76,8 @@ class Rounds(unittest.TestCase):
     def make(self, events=None, rounds=3, warm_up=1, engines=("a", "b", "c"), **options):
         clock = Clock()
         self.workload = Two(clock, events or {})
+        # Whatever ends a turn, its instances end within.
+        self.addCleanup(lambda workload: self.assertEqual(workload.outside, 0), self.workload)
         self.engines = [each if isinstance(each, Engine) else Engine(each) for each in engines]
         names = [each.name for each in self.engines]
         data = copy.deepcopy(fake.make())
