@@ -162,6 +162,11 @@ has_samples() {
 }
 
 # The file system of the results is full, and then that of what is measured.
+# fill: takes all that is left of data; fails where more has been written to it meanwhile.
+fill() {
+	fallocate -l "$(df -B 1 --output=avail data | tail -n 1)" data/filler 2>/dev/null
+}
+
 case_full_disk() {
 	need_root
 	mkdir small data
@@ -186,7 +191,7 @@ case_full_disk() {
 	mount -o remount,size=600M data
 	start_bench --dir data --engine host --workload start --workload disk --rounds 1
 	await 60 "the beginning" test -s results.json
-	head -c 700M /dev/zero >data/filler 2>/dev/null || true
+	await 20 "a full disk" fill
 	finish_bench
 	[[ $status == 1 ]] || fail "it ended with status $status"
 	expect '.failures | length == 1 and .[0].workload == "disk" and (.[0].why | contains("No space left"))' "the failure is not told"
