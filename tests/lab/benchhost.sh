@@ -161,12 +161,12 @@ has_samples() {
 	jq -e '.samples | length > 0' "${1:-results.json}" >/dev/null 2>&1
 }
 
-# The file system of the results is full, and then that of what is measured.
 # fill: takes all that is left of data; fails where more has been written to it meanwhile.
 fill() {
 	fallocate -l "$(df -B 1 --output=avail data | tail -n 1)" data/filler 2>/dev/null
 }
 
+# The file system of the results is full, and then that of what is measured.
 case_full_disk() {
 	need_root
 	mkdir small data
