@@ -41,7 +41,10 @@ def rate(output):
 
 def processed(output):
     """How many transactions, from what pgbench prints."""
-    return int(re.search(r"^number of transactions actually processed: (\d+)", output, re.MULTILINE)[1])
+    found = re.search(r"^number of transactions actually processed: (\d+)", output, re.MULTILINE)
+    if not found:
+        raise Failure(f"pgbench: {tail(output)}")
+    return int(found[1])
 
 
 def latencies(output):

@@ -5,7 +5,7 @@ import unittest
 import here  # noqa: F401
 from engines.base import Failure
 from inside import CALLS, Sh, printing
-from workloads.postgres import LOG, Postgres, latencies, rate, reason
+from workloads.postgres import LOG, Postgres, latencies, processed, rate, reason
 
 # Of PostgreSQL 15.20.
 DONE = """\
@@ -50,6 +50,10 @@ class Words(unittest.TestCase):
             with self.assertRaises(Failure) as caught:
                 rate(text)
             self.assertEqual(str(caught.exception), f"pgbench: {why}")
+
+    def test_processed(self):
+        self.assertEqual(processed(DONE), 496)
+        self.assertRaisesRegex(Failure, "^pgbench: pgbench: error: no$", processed, "pgbench: error: no\n")
 
     def test_latencies(self):
         self.assertEqual(latencies(TIMES), [12681, 13784, 14339, 16642, 8984])
