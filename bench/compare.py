@@ -163,8 +163,8 @@ def _too_few(rows):
     needed = max(stats.LEAST, stats.least_values(1 - (1 - stats.CONFIDENCE) / max(1, len(told))))
     if most >= needed:
         return None
-    return (f"{words.counted(most, 'round')} {'is' if most == 1 else 'are'} too few to find anything in {len(rows)} comparisons at once: make {needed} or more, or "
-            "compare less (--workload, --engine)")
+    return (f"{words.counted(most, 'round')} {'is' if most == 1 else 'are'} too few to find anything in {len(rows)} comparisons at "
+            f"once: make {needed} or more, or compare less (--workload, --engine)")
 
 
 # ---- what differs around them ----

@@ -438,8 +438,9 @@ def method(results):
         + (f" after {said['warm_up']} that {'was' if said['warm_up'] == 1 else 'were'} not kept" if said["warm_up"] else "")
         + "; in each, the engines take turns, so that what changes with time changes for all of them."
         + (f" The host's caches were dropped before each measurement of {listed(caches)}." if caches else ""),
-        f"Every engine runs the same programs from the same root file system. Its checksum is below. Instances have "
-        f"{words.counted(said['cpus'], 'CPU')} and {words.show(said['memory_bytes'], 'bytes')} of memory each, but on the host itself, which sets no limits: for containers the CPUs are a quota, for VMs they are virtual "
+        "Every engine runs the same programs from the same root file system. Its checksum is below. Instances have "
+        f"{words.counted(said['cpus'], 'CPU')} and {words.show(said['memory_bytes'], 'bytes')} of memory each, but on the host "
+        "itself, which sets no limits: for containers the CPUs are a quota, for VMs they are virtual "
         "ones, beside which the monitor works.",
         f"What goes on for as long as one likes was measured for {said['seconds']:g} s."
         + (" The run was a short one: files are small, and few instances are there at once." if said["short"] else ""),

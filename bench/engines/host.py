@@ -58,7 +58,7 @@ class HostInstance(Instance):
     def release(self):
         # Such as what a server has started anew while it was ended from below, and commands that did not end in time. The
         # number of a session may be somebody else's again, whose root is not ours.
-        place = self.engine.place(self.spec)
+        place = self.engine.layer(self.spec).path
         end(such(lambda pid: os.getsid(pid) in self.sessions and os.path.samefile(f"/proc/{pid}/root", place)))
 
 
@@ -78,16 +78,19 @@ class Host(Engine):
         super().prepare(found)
         self.layers = {}
 
+    def layer(self, spec):
+        """That of its directory of data, if it has been made."""
+        return self.layers.get(str(spec.data_dir))
+
     def place(self, spec):
         """The chroot; one for each directory of data, and made before it is measured where it is without."""
-        key = str(spec.data_dir or "")
-        if key not in self.layers:
+        if not self.layer(spec):
             made = layer.Layer(self.root.tree, self.directory / f"layer-{len(self.layers)}")
-            self.layers[key] = made
+            self.layers[str(spec.data_dir)] = made
             layer.mount("proc", made.path / "proc", "proc")
             make_devices(made.path / "dev")
             layer.mount("tmpfs", made.path / "tmp", "tmpfs")
-        place = self.layers[key].path
+        place = self.layer(spec).path
         if spec.data_dir and not os.path.samefile(spec.data_dir, place / "data"):  # not yet, or it is another than last time
             layer.unmount(place / "data")
             layer.mount(spec.data_dir, place / "data", "", layer.BIND)
