@@ -449,7 +449,8 @@ def method(results):
         "all instances of an engine is there from first to last: dockerd, idle when others have their turn, and the VM of Docker in "
         "kvmbox, paused then; what others send over the network passes the packet filter of that VM as well.",
         "The host's calls are the system calls that its kernel serves: a container's are among them, what a guest asks of its own "
-        "kernel is not. They and exits are counted apart from what is timed.",
+        "kernel is not. They, exits and instructions are counted apart from what is timed. Of many operations, what the same takes "
+        "with next to none of them is taken off; where that leaves less than nothing, it is by chance.",
         "What is compared is one value for each round: the median, where a round has several. The middle is the median, "
         "with the interval that its order statistics give (exact, by the binomial distribution; it takes 6 rounds).",
         "One engine is compared with another by the Wilcoxon-Mann-Whitney test. The ratio is the median of all quotients "
