@@ -206,6 +206,8 @@ def counted(*instances, engine=None):
             count.values.update(perf.result())
     if after:
         count.values["exits"] = sum(after.values()) - sum(before.get(each, 0) for each in after)
+    elif KVM.exists():  # there are no guests
+        count.values.pop("guest_instructions", None)
 
 
 @dataclasses.dataclass

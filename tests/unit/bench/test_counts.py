@@ -156,15 +156,18 @@ class Counted(unittest.TestCase):
     def test_an_emulated_host_counts_instructions(self):
         file = self.directory / "instructions"
         file.write_text("host 1 2\n")
-        lines = iter(["host 100 2000\n", "host 130 2400\n"])
+        lines = iter(["host 100 2000\n", "host 130 2400\n"] * 2)
 
         def execute():
             with open(file, "a", encoding="ascii") as appended:
                 appended.write(next(lines))
 
         self.patch(mock.patch.object(counts, "marker", lambda: execute))
-        self.assertEqual(self.count(Instance(Engine()), calls=False, counter=str(file)),
-                         {"guest_instructions": 30, "host_instructions": 400})
+        self.guests(pid_12=100)
+        self.assertEqual(self.count(Instance(Engine(), 12), calls=False, counter=str(file)),
+                         {"guest_instructions": 30, "host_instructions": 400, "exits": 0})
+        # Of what has no guests, those are other guests'.
+        self.assertEqual(self.count(Instance(Engine(), 13), calls=False, counter=str(file)), {"host_instructions": 400})
 
     def test_the_marker_can_be_executed(self):
         counts.marker()()
