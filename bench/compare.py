@@ -169,7 +169,9 @@ def _too_few(rows):
 
 # ---- what differs around them ----
 
-def _show(value):
+def _show(key, value):
+    if key == "memory_bytes":
+        return words.breaking(words.show(value, "bytes"))
     if value is None:
         return "not known"
     if isinstance(value, bool):
@@ -178,10 +180,7 @@ def _show(value):
 
 
 def _differences(one, other, titles):
-    def show(key, value):
-        return words.breaking(words.show(value, "bytes")) if key == "memory_bytes" else _show(value)
-
-    return [f"{title}: {show(key, one[key])} in A, {show(key, other[key])} in B" for key, title in titles.items()
+    return [f"{title}: {_show(key, one[key])} in A, {_show(key, other[key])} in B" for key, title in titles.items()
             if one[key] != other[key]]
 
 

@@ -62,10 +62,10 @@ def finding(results, metric):
         only = f"only {engines[0]['title']} was measured" if engines else "not measured"
         return None, f"{metric['title']}: {only}"
     subject, reference = both
-    both = [results.rounds(*key, each["name"]) for each in (subject, reference)]
-    found = stats.ratio_or_reason(*both)
+    values = [results.rounds(*key, each["name"]) for each in both]
+    found = stats.ratio_or_reason(*values)
     if isinstance(found, stats.Reason) and not found.ratio and found.words != stats.EXACTLY:
-        middles = [stats.median(each) for each in both]
+        middles = [stats.median(each) for each in values]
         scale = words.Scale(metric["unit"], middles)
         return found, (f"{subject['title']} {scale.text(middles[0])}, {reference['title']} {scale.text(middles[1])} ({found.words})")
     return found, words.sentence(subject["title"], reference["title"], found, metric["unit"])
@@ -92,9 +92,11 @@ def answer(results, workload):
     metrics.sort(key=lambda each: (not each["better"], results.emulated and not each["carries_over"]))
     first, others = metrics[0], metrics[1:]
     parts = [(full_finding(results, first), first["carries_over"])]
-    for carried in (True, False) if results.emulated else (None,):
-        group = [each for each in others if carried in (None, each["carries_over"])]
-        parts += [(each, carried is not False) for each in summaries(results, group)]
+    groups = [others]
+    if results.emulated:
+        groups = [[each for each in others if each["carries_over"] == carried] for carried in (True, False)]
+    for group in groups:
+        parts += [(each, group[0]["carries_over"]) for each in summaries(results, group)]
     return parts + ([(outcomes, True)] if outcomes else [])
 
 
@@ -223,7 +225,7 @@ def answers(results):
         rows.append(f"<div><dt>Not measured</dt><dd>{text('; '.join(missing))}.</dd></div>")
     if results["failures"]:
         count = len(results["failures"])
-        rows.append(f"<div><dt>Failed</dt><dd>{count} measurement{'s' if count > 1 else ''}; what was measured is kept, and "
+        rows.append(f"<div><dt>Failed</dt><dd>{words.counted(count, 'measurement')}; what was measured is kept, and "
                     '<a href="#failures">why</a> is told below.</dd></div>')
     kinds = {each["kernel"] for each in results["engines"]}
     signs = "".join(f"<span>{svg.sign(kind)} {text(what)}</span>" for kind, what in KEY.items() if kind in kinds)

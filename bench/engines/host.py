@@ -32,9 +32,13 @@ def such(belongs):
     return found
 
 
+def lives_in(pid, path):
+    """Whether the process has this as its root."""
+    return os.path.samefile(f"/proc/{pid}/root", path)
+
+
 def inhabitants(path):
-    """The processes that have this as their root."""
-    return such(lambda pid: os.path.samefile(f"/proc/{pid}/root", path))
+    return such(lambda pid: lives_in(pid, path))
 
 
 class HostInstance(Instance):
@@ -59,7 +63,7 @@ class HostInstance(Instance):
         # Such as what a server has started anew while it was ended from below, and commands that did not end in time. The
         # number of a session may be somebody else's again, whose root is not ours.
         place = self.engine.layer(self.spec).path
-        end(such(lambda pid: os.getsid(pid) in self.sessions and os.path.samefile(f"/proc/{pid}/root", place)))
+        end(such(lambda pid: os.getsid(pid) in self.sessions and lives_in(pid, place)))
 
 
 class Host(Engine):

@@ -16,7 +16,8 @@ class Cpu(Workload):
     metrics = (Metric("compute", "A compute loop: steps", "1/s", "higher"),
                Metric("calls", "A loop of system calls: calls", "1/s", "higher"),
                Metric("compile", "A compile (gcc -O2)", "s"),
-               *counts.metrics("compute", "compute, a second", ("exits",)), *counts.metrics("calls", "each call", carries=("system_calls",)))
+               *counts.metrics("compute", "compute, a second", ("exits",)),
+               *counts.metrics("calls", "each call", carries=("system_calls",)))
 
     def measure(self, engine, context):
         with engine.start(context.spec(["answer"])) as instance:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 
+import words
 from engines.base import Failure, tail
 from workloads import counts
 from workloads.base import Metric, Sample, Workload, beside, free_port, written
@@ -49,10 +50,10 @@ class Net(Workload):
     name, title = "net", "Network"
     question = ("What does TCP carry between the host and an instance? (To the host itself that is its loopback: no network is "
                 "crossed.)")
-    metrics = (*(Metric(f"{name}_{number}", f"{words}, {number} stream{'s' if number > 1 else ''}", "bytes/s", "higher")
-                 for name, words, _ in WAYS for number in STREAMS),
+    metrics = (*(Metric(f"{name}_{number}", f"{way}, {words.counted(number, 'stream')}", "bytes/s", "higher")
+                 for name, way, _ in WAYS for number in STREAMS),
                Metric("again", "Segments sent again, per GiB", "count"),
-               *(metric for name, words, _ in WAYS for metric in counts.metrics(name, f"{words}, a MiB")))
+               *(metric for name, way, _ in WAYS for metric in counts.metrics(name, f"{way}, a MiB")))
 
     def measure(self, engine, context):
         port, sent, again = free_port(), 0, 0

@@ -86,14 +86,19 @@ case_interrupted() {
 	nothing_left
 }
 
+# bench_lab OPTION...: a short run on an emulated host, with the results in results.json.
+bench_lab() {
+	status=0
+	KVMBOX_CACHE=$LAB_HOST_CACHE "$kvmbox" bench --lab --short --rounds 1 --warm-up 0 --mem 128M -o results.json "$@" \
+		>"$out" 2>"$err" || status=$?
+	cat "$out" "$err"
+	[[ $status == 0 ]] || fail "it ended with status $status"
+}
+
 # An emulated host, which a container that shares its kernel crashes in the end, as it is asked to: what was measured is kept.
 case_lab() {
 	need_root
-	status=0
-	KVMBOX_CACHE=$LAB_HOST_CACHE "$kvmbox" bench --lab --short --rounds 1 --warm-up 0 --engine lxc --workload containment \
-		--mem 128M --panic-host -o results.json >"$out" 2>"$err" || status=$?
-	cat "$out" "$err"
-	[[ $status == 0 ]] || fail "it ended with status $status"
+	bench_lab --engine lxc --workload containment --panic-host
 	expect '.complete and .machine.virtualisation == "emulated" and (.command | index("--lab"))' "it is not the emulated host's run"
 	expect '.outcomes | length == 3 and any(.what == "kernel panic" and .survived == false and .words == "the host went down with it")' \
 		"the crash is not told"
@@ -103,11 +108,7 @@ case_lab() {
 # An emulated host counts them by itself: a kernel boots in some millions, with the host's around it.
 case_instructions() {
 	need_root
-	status=0
-	KVMBOX_CACHE=$LAB_HOST_CACHE "$kvmbox" bench --lab --short --rounds 1 --warm-up 0 --engine kvmbox --workload start --mem 128M \
-		-o results.json >"$out" 2>"$err" || status=$?
-	cat "$out" "$err"
-	[[ $status == 0 ]] || fail "it ended with status $status"
+	bench_lab --engine kvmbox --workload start
 	expect '[.samples[] | select(.metric | test("^first_instruction_(guest|host)_instructions$")) | .value > 5e6 and .value < 1e9]
 		== [true, true]' "instructions are not counted"
 	expect '.machine.not_counted == ["an emulated processor has no cycles"]' "it is not told what is not counted"

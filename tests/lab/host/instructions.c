@@ -139,23 +139,23 @@ static bool insn_repeats(const struct qemu_plugin_insn *insn)
 			  (*byte >= 0xaa && *byte <= 0xaf));
 }
 
-// Whether @address is one of them; with @add it is from now on.
-static bool is_resume(uint64_t address, bool add)
+// With resumes_lock.
+static bool is_resume(uint64_t address)
 {
-	size_t i = 0;
+	for (size_t i = 0; i < nresumes; i++)
+		if (resumes[i] == address)
+			return true;
+	return false;
+}
 
-	pthread_mutex_lock(&resumes_lock);
-	while (i < nresumes && resumes[i] != address)
-		i++;
-	bool known = i < nresumes;
-
-	if (!known && add) {
-		if (nresumes == RESUMES_MAX)
-			abort();
-		resumes[nresumes++] = address;
-	}
-	pthread_mutex_unlock(&resumes_lock);
-	return known || add;
+// With resumes_lock.
+static void add_resume(uint64_t address)
+{
+	if (is_resume(address))
+		return;
+	if (nresumes == RESUMES_MAX)
+		abort();
+	resumes[nresumes++] = address;
 }
 
 static void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
@@ -167,7 +167,8 @@ static void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
 	void *end = (void *)(uintptr_t)qemu_plugin_insn_vaddr(last);
 
 	(void)id;
-	if (is_resume((uintptr_t)start, false))
+	pthread_mutex_lock(&resumes_lock);
+	if (is_resume((uintptr_t)start))
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, host_resumes, CB_NO_REGS, start);
 	if (n == 1 && insn_repeats(first))
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, repeated_starts, CB_NO_REGS, start);
@@ -175,9 +176,10 @@ static void block_translated(uint64_t id, struct qemu_plugin_tb *tb)
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, block_starts, CB_NO_REGS, (void *)n);
 	// VMRUN always ends a block.
 	if (insn_is(last, vmrun, sizeof(vmrun))) {
-		is_resume((uintptr_t)end + sizeof(vmrun), true);
+		add_resume((uintptr_t)end + sizeof(vmrun));
 		qemu_plugin_register_vcpu_insn_exec_cb(last, vmrun_executes, CB_NO_REGS, end);
 	}
+	pthread_mutex_unlock(&resumes_lock);
 	for (size_t i = 0; i < n; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 
